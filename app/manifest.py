@@ -1,0 +1,88 @@
+"""The manifest of a model version: all that serving knows about a model, as data.
+
+A version is a folder `model_store/<name>/<version>/` with `manifest.json` and the files it lists. This module says what
+the manifest holds and reads it; finding versions and checking their files is `app.store`'s.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+GraphName = Literal["audio_arousal", "text_valence", "emotion"]
+Precision = Literal["fp32", "fp16", "int8"]
+GRAPH_NAMES: tuple[GraphName, ...] = ("audio_arousal", "text_valence", "emotion")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Inside the version's folder")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoredFile(_Frozen):
+    """One file of the version, pinned by its digest."""
+
+    file: FileName
+    sha256: Sha256
+    bytes: int = Field(ge=1)
+
+
+class AudioInput(_Frozen):
+    """What the audio graph takes: mono float32, -1..1."""
+
+    sample_rate: int = Field(description="Hz")
+    hop_length: int = Field(description="Samples a frame; an utterance has 1 + samples // hop_length frames")
+    max_frames: int = Field(description="The model hears no more than this many frames")
+
+    @property
+    def max_samples(self) -> int:
+        """The longest waveform that still has `max_frames` frames."""
+        return self.max_frames * self.hop_length - 1
+
+
+class TextInput(_Frozen):
+    """What the text graph takes: token ids of this tokenizer, its special tokens included."""
+
+    tokenizer: StoredFile
+    max_tokens: int
+
+
+class EmotionOutput(_Frozen):
+    """How the classifier's logits become probabilities: softmax(logits / temperature)."""
+
+    classes: tuple[str, ...]
+    temperature: float = Field(gt=0, description="Fitted on validation data")
+
+
+class Manifest(_Frozen):
+    """A version of a model: its graphs, what goes in, what comes out, how it was made and how good it is."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+[a-z0-9.-]*$")
+    created: str = Field(description="Date, ISO 8601")
+    preset: str
+    semantics: Literal["masked", "original"] = Field(
+        description="`masked`: padding is never seen. `original`: computes as the published checkpoints did"
+    )
+    license: str = Field(description="SPDX id of the weights' licence")
+    width: int = Field(description="The model dimension of both embeddings")
+    scale: tuple[float, float] = Field((1.0, 5.0), description="Lowest and highest arousal and valence")
+    audio: AudioInput
+    text: TextInput
+    emotion: EmotionOutput
+    graphs: dict[Precision, dict[GraphName, StoredFile]] = Field(
+        min_length=1, description="The three graphs that belong together, by precision"
+    )
+    card: StoredFile = Field(description="MODEL_CARD.md")
+    drift: dict[Precision, dict[str, float]] = Field(
+        description="By precision and output: the largest absolute difference to the fp32 torch model at export"
+    )
+    evaluation: dict[str, object] = Field(default_factory=dict, description="Measured figures, with n")
+    training: dict[str, object] = Field(default_factory=dict, description="Data, seed and settings of the training")
+
+    def files(self) -> list[StoredFile]:
+        """Every file of the version beside the manifest itself."""
+        graphs = [stored for by_name in self.graphs.values() for stored in by_name.values()]
+        return [*graphs, self.text.tokenizer, self.card]
