@@ -1,0 +1,149 @@
+"""The numbers of a model and of its training. The defaults are the published ones; a preset says what differs, and why.
+
+Presets are TOML files in `training/presets`. An unknown key is an error, never silence.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PRESETS = Path(__file__).parent / "presets"
+
+Stage = Literal["audio", "text", "emotion"]
+STAGES: tuple[Stage, ...] = ("audio", "text", "emotion")
+
+
+class ConfigError(Exception):
+    """A preset or an override that cannot be used; the message says which value and why."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BlockConfig(_Frozen):
+    """A stack of transformer layers."""
+
+    layers: int = Field(ge=1)
+    heads: int = Field(6, ge=1)
+    feed_forward: int = Field(1024, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class AudioConfig(_Frozen):
+    """The audio block. Its width is 32 frequencies times the channels of the last two convolutions."""
+
+    channels: tuple[int, int] = (8, 24)
+    block: BlockConfig = BlockConfig(layers=7)
+    recurrent: int = Field(64, description="Width of the GRU")
+    max_frames: int = 512
+    level_db: tuple[float, float] = Field(
+        (0.0, 1.0), description="Log-mel enters the convolutions as (dB - first) / second, the difference as / second"
+    )
+
+
+class TextConfig(_Frozen):
+    """The text block on top of a BERT-like encoder that `transformers` loads."""
+
+    encoder: str = Field("skt/kobert-base-v1", description="Hub name or local folder")
+    frozen: bool = True
+    block: BlockConfig = BlockConfig(layers=5)
+    recurrent: int = Field(64, description="Width of the GRU")
+    max_tokens: int = 64
+
+
+class EmotionConfig(_Frozen):
+    """The classifier on both embeddings."""
+
+    classes: tuple[str, ...] = ("neutral", "sad", "happy", "surprise", "angry")
+    block: BlockConfig = BlockConfig(layers=4, feed_forward=3072)
+    recurrent: int = Field(128, description="Width of the LSTM")
+
+
+class StageConfig(_Frozen):
+    """How one stage is trained."""
+
+    learning_rate: float = 2e-5
+    decay: float = Field(0.8, gt=0, le=1, description="Factor on the learning rate after each epoch")
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(32, ge=1)
+    patience: int = Field(8, ge=1, description="Epochs without a better validation score before stopping")
+    limit: int | None = Field(None, ge=1, description="Optimiser steps an epoch at the most")
+    loss: Literal["rmse", "ccc"] = Field("rmse", description="Of the regressors; the classifier's is cross-entropy")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 halves the time where the processor has it")
+    clip_norm: float | None = Field(None, gt=0, description="Largest norm of the gradient")
+    encoder_learning_rate: float = Field(2e-5, description="Of a text encoder that is not frozen")
+    repeat: dict[str, int] = Field(default_factory=dict, description="How often a corpus counts in an epoch; 1 if absent")
+
+
+class EmotionStageConfig(StageConfig):
+    """The classifier's stage: which modalities it hears, and how often it must do with one."""
+
+    drop_audio: float = Field(0.15, ge=0, le=1, description="Share of training utterances with the voice masked")
+    drop_text: float = Field(0.15, ge=0, le=1, description="Share with the words masked")
+    borrow_text: float = Field(
+        0.0, ge=0, le=1, description="Share of voices without a transcript that borrow another utterance's words"
+    )
+    class_weights: bool = Field(False, description="Weigh the classes by their inverse frequency")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainConfig(_Frozen):
+    """The three stages."""
+
+    seed: int = 1
+    audio: StageConfig = StageConfig()
+    text: StageConfig = StageConfig(decay=0.6, epochs=30, batch_size=16)
+    emotion: EmotionStageConfig = EmotionStageConfig(epochs=30, batch_size=16)
+
+    def stage(self, stage: Stage) -> StageConfig:
+        """The settings of `stage`."""
+        return {"audio": self.audio, "text": self.text, "emotion": self.emotion}[stage]
+
+
+class Config(_Frozen):
+    """A model and its training."""
+
+    preset: str
+    audio: AudioConfig = AudioConfig()
+    text: TextConfig = TextConfig()
+    emotion: EmotionConfig = EmotionConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        width = 32 * self.audio.channels[1]
+        for name, block in (("audio", self.audio.block), ("text", self.text.block), ("emotion", self.emotion.block)):
+            if width % block.heads:
+                raise ValueError(f"{name}: {block.heads} heads do not divide the width {width}")
+        return self
+
+
+def load_preset(name: str, overrides: dict[str, object] | None = None) -> Config:
+    """The preset `name` with `overrides` by dotted key (`train.audio.epochs`) on top. Raises ConfigError."""
+    path = PRESETS / f"{name}.toml"
+    if not path.is_file():
+        raise ConfigError(f"There is no preset {name!r}; there are {', '.join(preset_names())}.")
+    values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+    for key, value in (overrides or {}).items():
+        *parents, leaf = key.split(".")
+        table = values
+        for parent in parents:
+            inner = table.setdefault(parent, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"{key}: {parent} is a value, not a table.")
+            table = inner
+        table[leaf] = value
+    try:
+        return Config.model_validate({"preset": name, **values})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"Preset {name}: {where or 'values'}: {first['msg']}") from error
+
+
+def preset_names() -> list[str]:
+    """The presets there are, sorted."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
