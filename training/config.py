@@ -75,7 +75,17 @@ class StageConfig(_Frozen):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 halves the time where the processor has it")
     clip_norm: float | None = Field(None, gt=0, description="Largest norm of the gradient")
     encoder_learning_rate: float = Field(2e-5, description="Of a text encoder that is not frozen")
-    repeat: dict[str, int] = Field(default_factory=dict, description="How often a corpus counts in an epoch; 1 if absent")
+    repeat: dict[str, int] = Field(
+        default_factory=dict, description="How often a corpus counts in an epoch; 1 if absent"
+    )
+
+
+class AudioStageConfig(StageConfig):
+    """The arousal stage."""
+
+    mask_frequencies: float = Field(
+        0.0, ge=0, le=1, description="Share of training utterances with a random band of mels masked"
+    )
 
 
 class EmotionStageConfig(StageConfig):
@@ -94,7 +104,7 @@ class TrainConfig(_Frozen):
     """The three stages."""
 
     seed: int = 1
-    audio: StageConfig = StageConfig()
+    audio: AudioStageConfig = AudioStageConfig()
     text: StageConfig = StageConfig(decay=0.6, epochs=30, batch_size=16)
     emotion: EmotionStageConfig = EmotionStageConfig(epochs=30, batch_size=16)
 

@@ -1,9 +1,9 @@
 """The audio front-end: waveform to log-mel and its delta, as a module that exports into the audio graph.
 
 Equal to librosa 0.11 `melspectrogram` (n_fft 2048, hop 512, 128 Slaney mels, 100..8000 Hz, centred with zeros),
-`power_to_db(ref=np.max, top_db=80)` and `delta` (width 9, order 1) on each utterance alone, whatever its padding. There is
-no STFT operator: it has no CUDA kernel in onnxruntime. The 2048-point DFT is two small matrix products (Cooley and Tukey,
-2048 = 32 * 64), a tenth of the work of a dense one, in float64, because float32 errs by up to 4e-3 dB near -80 dB.
+`power_to_db(ref=np.max, top_db=80)` and `delta` (width 9, order 1) on each utterance alone, whatever its padding.
+There is no STFT operator: it has no CUDA kernel in onnxruntime. The 2048-point DFT is two small matrix products (Cooley
+and Tukey, 2048 = 32 * 64), a tenth of the work of a dense one, in float64: float32 errs by 4e-3 dB near -80 dB.
 """
 
 import math
@@ -37,10 +37,18 @@ class LogMelDelta(nn.Module):
     difference in dB a frame, and `frames` i64 [batch]. Frames past an utterance's own are -80 dB and 0.
     """
 
+    window: Tensor
+    rows_real: Tensor
+    rows_imag: Tensor
+    twiddle_real: Tensor
+    twiddle_imag: Tensor
+    columns: Tensor
+    mel: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
-        # Sample n = 64 r + c meets bin k = i + 32 j in exp(-2 pi i (r i / 32 + c i / 2048 + c j / 64)). For a real signal
+        # Sample 64 r + c meets bin i + 32 j with the phase -2 pi (r i / 32 + c i / 2048 + c j / 64). For a real signal
         # the first 17 of the 32 values of i hold every bin or its mirror image.
         i = np.arange(_ROWS // 2 + 1)
         c = np.arange(_COLUMNS)
@@ -51,7 +59,6 @@ class LogMelDelta(nn.Module):
         bins = np.where(bins > N_FFT // 2, N_FFT - bins, bins).ravel()
         times_met = np.bincount(bins)
         mel = mel_filters()[:, bins] / times_met[bins]
-        self.window: Tensor
         for name, value in {
             "window": window.reshape(_ROWS, _COLUMNS),
             "rows_real": rows.real,
@@ -103,8 +110,8 @@ class LogMelDelta(nn.Module):
 def delta(log_mel: Tensor, frames: Tensor) -> Tensor:
     """First difference over time of [batch, frames, mels], librosa's Savitzky-Golay slope of width 9 and order 1.
 
-    The first and last four frames of an utterance repeat the slope at its fifth and fifth-last, as scipy's `interp` mode
-    does for order 1. Under nine frames, where librosa refuses, the edges are repeated (its mode `nearest`).
+    The first and last four frames of an utterance repeat the slope at its fifth and fifth-last, as librosa's mode
+    `interp` does for order 1. Under nine frames, where that refuses, the edges are repeated (its mode `nearest`).
     """
     last = frames[:, None] - 1
     centre = torch.arange(log_mel.shape[1], device=log_mel.device)[None, :]

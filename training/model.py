@@ -78,22 +78,18 @@ class Convolutions(nn.Module):
     def __init__(self, channels: tuple[int, int]) -> None:
         super().__init__()
         narrow, wide = channels
-        self.layers = nn.ModuleList(
-            [
-                nn.Conv2d(2, narrow, (1, 4), stride=(1, 2), padding=(0, 1), bias=False),
-                nn.Conv2d(narrow, narrow, (1, 7), padding=(0, 3), bias=False),
-                nn.Conv2d(narrow, wide, (1, 4), stride=(1, 2), padding=(0, 1), bias=False),
-                nn.Conv2d(wide, wide, (1, 7), padding=(0, 3), bias=False),
-            ]
-        )
-        for layer in self.layers:
+        self.conv1 = nn.Conv2d(2, narrow, (1, 4), stride=(1, 2), padding=(0, 1), bias=False)
+        self.conv2 = nn.Conv2d(narrow, narrow, (1, 7), padding=(0, 3), bias=False)
+        self.conv3 = nn.Conv2d(narrow, wide, (1, 4), stride=(1, 2), padding=(0, 1), bias=False)
+        self.conv4 = nn.Conv2d(wide, wide, (1, 7), padding=(0, 3), bias=False)
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
             nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = features
-        for layer in self.layers[:-1]:
-            x = relu(layer(x))
-        return self.layers[-1](x).transpose(1, 2).flatten(2)
+        x = relu(self.conv1(features))
+        x = relu(self.conv2(x))
+        x = relu(self.conv3(x))
+        return self.conv4(x).transpose(1, 2).flatten(2)
 
 
 class LastState(nn.Module):
@@ -112,8 +108,10 @@ class LastState(nn.Module):
 
 
 class AudioArousal(nn.Module):
-    """waveform f32 [batch, samples] (16 kHz, -1..1, right-padded) and waveform_length i64 [batch] to arousal f32 [batch],
-    audio_embedding [batch, frames, width] and audio_mask bool [batch, frames]; frames = 1 + samples // 512, at most 512.
+    """waveform f32 [batch, samples] (16 kHz, -1..1, right-padded) and waveform_length i64 [batch] to arousal f32
+    [batch], audio_embedding [batch, frames, width] and audio_mask bool [batch, frames].
+
+    frames = 1 + samples // 512, at most `max_frames`.
     """
 
     def __init__(self, config: AudioConfig) -> None:
@@ -141,7 +139,9 @@ class AudioArousal(nn.Module):
 
 
 class TextValence(nn.Module):
-    """input_ids and attention_mask i64 [batch, tokens] to valence f32 [batch] and text_embedding [batch, tokens, width]."""
+    """input_ids and attention_mask i64 [batch, tokens] to valence f32 [batch] and text_embedding [batch, tokens,
+    width].
+    """
 
     def __init__(self, config: TextConfig, encoder: PreTrainedModel) -> None:
         super().__init__()
@@ -169,9 +169,10 @@ class TextValence(nn.Module):
 
 
 class Emotion(nn.Module):
-    """Both embeddings [batch, frames, width] and [batch, tokens, width], both masks bool, to logits f32 [batch, classes].
+    """Both embeddings [batch, frames, width] and [batch, tokens, width] and their bool masks to logits f32 [batch,
+    classes]. A missing modality is an all-false mask.
 
-    They are joined to [batch, frames + tokens, width], what is real first. A missing modality is an all-false mask.
+    They are joined to [batch, frames + tokens, width], what is real first.
     """
 
     def __init__(self, config: EmotionConfig, width: int) -> None:

@@ -1,0 +1,184 @@
+"""The rules of the starter's corpora, on miniature copies of them; the real ones where they are there."""
+
+import gzip
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from training.corpora.kote import read_kote
+from training.corpora.nsmc import balanced_quota, read_reviews
+from training.corpora.report import CorpusError, Report
+from training.corpora.speech import read_foreign_speech, read_korean_speech
+from training.corpora.starter import read_starter
+
+
+def write_speech(folder: Path, header: str, rows: list[str]) -> Path:
+    (folder / "audio").mkdir(parents=True)
+    for row in rows:
+        soundfile.write(folder / row.split(",")[0], np.zeros(2_000), 16_000)
+    (folder / "metadata.csv").write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def korean(tmp_path: Path) -> Path:
+    rows = [
+        f"audio/{speaker}1.flac,{speaker},{gender},{script},{emotion},힘내세요.,힘내세요."
+        for speaker, gender, script, emotion in (
+            ("ema", "female", "plain", "angry"),
+            ("emf", "male", "plain", "happy"),
+            ("emg", "male", "plain", "sad"),
+            ("nea", "female", "emotional", "neutral"),
+            ("nec", "female", "emotional", "happy"),
+            ("ned", "female", "emotional", "happy"),
+            ("nek", "male", "emotional", "happy"),
+            ("nel", "male", "emotional", "angry"),
+            ("nem", "male", "emotional", "sad"),
+        )
+    ]
+    header = "file,speaker,gender,script,emotion,transcript,spoken_form"
+    return write_speech(tmp_path / "ko_emotional_speech", header, rows)
+
+
+@pytest.fixture
+def polish(tmp_path: Path) -> Path:
+    rows = [
+        f"audio/{speaker}_{emotion}.ogg,{speaker},female,{emotion},Tak."
+        for speaker in ("KD0", "WR0")
+        for emotion in ("anger", "happiness", "surprised", "fear")
+    ]
+    return write_speech(tmp_path / "nemo_pl", "file,speaker,gender,emotion,transcript", rows)
+
+
+def write_reviews(tmp_path: Path, rows: list[str]) -> Path:
+    folder = tmp_path / "nsmc_ratings"
+    folder.mkdir(parents=True)
+    with gzip.open(folder / "reviews.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(rows) + "\n")
+    return folder
+
+
+def test_korean_speakers_are_kept_apart_and_only_the_test_part_has_transcripts(korean: Path) -> None:
+    utterances = {utterance.speaker: utterance for utterance in read_korean_speech(korean, Report())}
+    assert {speaker for speaker, utterance in utterances.items() if utterance.split == "test"} == {"emg", "ned", "nem"}
+    assert {speaker for speaker, utterance in utterances.items() if utterance.split == "validation"} == {"nec", "nel"}
+    for utterance in utterances.values():
+        words = "힘내세요." if utterance.split == "test" else None
+        assert (utterance.transcript, utterance.raw_transcript) == (words, words)
+        assert utterance.session in ("plain", "emotional")
+        assert utterance.duration_s == pytest.approx(0.125)
+    assert utterances["ema"].arousal == 3.560
+
+
+def test_foreign_speech_has_our_names_and_no_words(polish: Path) -> None:
+    report = Report()
+    utterances = list(read_foreign_speech(polish, report))
+    assert {(utterance.speaker, utterance.split) for utterance in utterances} == {
+        ("KD0", "validation"),
+        ("WR0", "train"),
+    }
+    assert Counter(utterance.emotion for utterance in utterances) == {"angry": 2, "happy": 2, "surprise": 2}
+    assert all(utterance.transcript is None and utterance.raw_transcript is None for utterance in utterances)
+    assert report.left_out == {"nemo_pl: fear": 2}
+
+
+def test_a_missing_or_broken_recording_is_named(polish: Path) -> None:
+    missing, broken = polish / "audio" / "KD0_anger.ogg", polish / "audio" / "WR0_anger.ogg"
+    missing.unlink()
+    broken.write_bytes(b"OggS")
+    report = Report()
+    assert len(list(read_foreign_speech(polish, report))) == 4
+    assert [name.split(":")[0] for name in report.problems["missing audio"]] == [str(missing)]
+    assert [name.split(":")[0] for name in report.problems["undecodable"]] == [str(broken)]
+
+
+def test_reviews_hold_out_whole_films_and_train_on_balanced_ratings(tmp_path: Path) -> None:
+    rows = [
+        f'{film * 100 + number}\tfilm{film}\t{10 if number % 2 else 1 + number % 10}\t"감상 {film} {number}'
+        for film in range(40)
+        for number in range(20)
+    ]
+    folder = write_reviews(tmp_path, rows)
+    utterances = list(read_reviews(folder, Report(), train=120, validation=30, test=90))
+    assert Counter(utterance.split for utterance in utterances) == {"test": 90, "validation": 30, "train": 120}
+    films = {split: {u.session for u in utterances if u.split == split} for split in ("train", "validation", "test")}
+    assert not films["train"] & films["validation"] | films["train"] & films["test"]
+    assert not films["validation"] & films["test"]
+    # Half of the reviews rate 10, in each of the held-out parts too; those to train on do so no more than the others.
+    assert sum(u.valence == 5 for u in utterances if u.split == "test") >= 40
+    assert set(Counter(u.valence for u in utterances if u.split == "train").values()) == {20}
+    assert {u.valence for u in utterances} == {1.0, 1.8889, 2.7778, 3.6667, 4.5556, 5.0}
+    assert utterances == list(read_reviews(folder, Report(), train=120, validation=30, test=90))
+
+
+def test_reviews_without_words_or_given_twice_are_left_out(tmp_path: Path) -> None:
+    report = Report()
+    folder = write_reviews(
+        tmp_path, ["1\ta\t7\t최고", "2\tb\t9\t최고 ", "3\tb\t9\t", "4\tb\t9\tc/ n/", "5\tb\t1\t별로"]
+    )
+    utterances = list(read_reviews(folder, report))
+    assert {utterance.id for utterance in utterances} == {"nsmc_ratings-1", "nsmc_ratings-5"}
+    assert report.left_out == {"nsmc_ratings: no text": 2, "nsmc_ratings: the same text again": 1}
+
+
+def test_a_review_that_is_none_is_named_by_its_line(tmp_path: Path) -> None:
+    folder = write_reviews(tmp_path, ["1\ta\t7\t최고", "2\tb\t11\t최악"])
+    with pytest.raises(CorpusError, match="line 2: not review"):
+        list(read_reviews(folder, Report()))
+
+
+def test_balanced_quota_is_as_equal_as_the_data_allows() -> None:
+    assert balanced_quota({1: 100, 2: 100, 3: 100}, 60) == {1: 20, 2: 20, 3: 20}
+    assert balanced_quota({1: 5, 2: 100, 3: 30}, 60) == {1: 5, 3: 27, 2: 28}
+    assert balanced_quota({1: 5, 2: 6}, 60) == {1: 5, 2: 6}
+
+
+def test_kote_is_read_into_five_emotions(tmp_path: Path) -> None:
+    folder = tmp_path / "kote"
+    folder.mkdir()
+    comments = "".join(f'{number}\t"정말 ""좋다"" {number}"\t42,40,5\n' for number in range(200))
+    (folder / "val.tsv").write_text(comments + "900\t애매하다\t42,5\n", encoding="utf-8")
+    (folder / "test.tsv").write_text("901\t사실이다\t24\n", encoding="utf-8")
+    report = Report()
+    utterances = list(read_kote(folder, report))
+    assert report.left_out == {"kote: no clear emotion": 1}
+    assert utterances[0].transcript == '정말 "좋다" 0'
+    assert (utterances[0].emotion, utterances[0].votes) == ("happy", {"happy": 0.6667, "sad": 0.3333})
+    splits = Counter(utterance.split for utterance in utterances)
+    assert splits["test"] == 1
+    assert 10 <= splits["validation"] <= 30
+    assert utterances[-1].emotion == "neutral"
+
+
+def test_a_kote_comment_with_an_unknown_label_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "kote"
+    folder.mkdir()
+    (folder / "val.tsv").write_text("1\t글\t44\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"val\.tsv, comment 1"):
+        list(read_kote(folder, Report()))
+
+
+def test_a_source_that_lacks_a_corpus_is_refused(korean: Path) -> None:
+    with pytest.raises(CorpusError, match="nemo_pl"):
+        list(read_starter(korean.parent))
+    with pytest.raises(CorpusError, match="is not a folder"):
+        list(read_starter(korean.parent / "nowhere"))
+
+
+def test_the_real_korean_speech_is_whole(shared_corpora: Path) -> None:
+    report = Report()
+    utterances = list(read_korean_speech(shared_corpora / "ko_emotional_speech", report))
+    assert Counter(utterance.split for utterance in utterances) == {"train": 100, "validation": 40, "test": 60}
+    assert not report.problems
+    assert not [u for u in utterances if u.split != "test" and (u.transcript or u.raw_transcript)]
+
+
+def test_the_real_kote_has_every_emotion_in_every_split(shared_corpora: Path) -> None:
+    utterances = list(read_kote(shared_corpora / "kote", Report()))
+    counts = Counter((utterance.split, utterance.emotion) for utterance in utterances)
+    assert len(counts) == 15
+    assert counts["test", "neutral"] > 100
+    assert counts["test", "surprise"] > 100

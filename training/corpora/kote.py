@@ -1,0 +1,126 @@
+"""KOTE: Korean comments with up to 44 fine emotion labels each, read as the five emotions."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.transcript import clean_transcript
+from training.corpora.report import CorpusError, Report, require_file
+from training.corpora.splits import stable_hash
+from training.utterance import Split, Utterance
+
+READING: dict[str, str | None] = {
+    "불평/불만": "angry",  # complaint
+    "환영/호의": "happy",  # welcome
+    "감동/감탄": "happy",  # being moved
+    "지긋지긋": "angry",  # fed up
+    "고마움": "happy",  # gratitude
+    "슬픔": "sad",  # sorrow
+    "화남/분노": "angry",  # rage
+    "존경": "happy",  # respect
+    "기대감": "happy",  # anticipation
+    "우쭐댐/무시함": None,  # condescension
+    "안타까움/실망": "sad",  # regret, disappointment
+    "비장함": None,  # resolve
+    "의심/불신": None,  # doubt
+    "뿌듯함": "happy",  # pride in something
+    "편안/쾌적": "happy",  # comfort
+    "신기함/관심": "surprise",  # curiosity, interest
+    "아껴주는": "happy",  # cherishing
+    "부끄러움": None,  # shame
+    "공포/무서움": None,  # fear
+    "절망": "sad",  # despair
+    "한심함": "angry",  # finding it pathetic
+    "역겨움/징그러움": None,  # disgust
+    "짜증": "angry",  # irritation
+    "어이없음": "angry",  # disbelief
+    "없음": "neutral",  # none
+    "패배/자기혐오": "sad",  # defeat, self-hatred
+    "귀찮음": None,  # finding it a bother
+    "힘듦/지침": "sad",  # exhaustion
+    "즐거움/신남": "happy",  # fun
+    "깨달음": None,  # realisation
+    "죄책감": "sad",  # guilt
+    "증오/혐오": "angry",  # hatred
+    "흐뭇함(귀여움/예쁨)": "happy",  # finding it sweet
+    "당황/난처": "surprise",  # embarrassment
+    "경악": "surprise",  # shock
+    "부담/안_내킴": None,  # reluctance
+    "서러움": "sad",  # grievance
+    "재미없음": None,  # boredom
+    "불쌍함/연민": "sad",  # pity
+    "놀람": "surprise",  # astonishment
+    "행복": "happy",  # happiness
+    "불안/걱정": None,  # worry
+    "기쁨": "happy",  # joy
+    "안심/신뢰": "happy",  # relief, trust
+}
+"""The 44 labels in the order of their ids, each with the emotion it is read as. What is read as none goes with several
+of the five, or with an emotion that is not among them."""
+
+_LABEL_BY_ID = {str(number): label for number, label in enumerate(READING)}
+
+SURE_SURPRISE = {"경악", "놀람"}
+"""Embarrassment and interest count as surprise only beside one of these: alone they are questions and complaints."""
+
+
+def read_kote(folder: Path, report: Report) -> Iterator[Utterance]:
+    """Comments with a clear reading: `test.tsv` tests; of `val.tsv` 10 % validate and the rest train.
+
+    `votes` are the shares of the five emotions among the labels that are read as one. Raises CorpusError.
+    """
+    for name in ("val.tsv", "test.tsv"):
+        path = require_file(folder / name, "the corpus has its comments there")
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.reader(file, delimiter="\t"), start=1):
+                try:
+                    id_, raw, label_ids = row
+                    labels = [_LABEL_BY_ID[label_id] for label_id in label_ids.split(",")]
+                except (ValueError, KeyError) as error:
+                    raise CorpusError(f"{path}, comment {number}: not id, text and label ids 0 to 43") from error
+                emotion = emotion_from(labels)
+                text = clean_transcript(raw)
+                if emotion is None or not text.strip():
+                    report.leave_out(f"{folder.name}: {'no clear emotion' if text.strip() else 'no text'}")
+                    continue
+                yield Utterance(
+                    id=f"{folder.name}-{id_}",
+                    corpus=folder.name,
+                    transcript=text,
+                    raw_transcript=raw,
+                    emotion=emotion,
+                    votes=votes_from(labels),
+                    split=_split(name, id_),
+                )
+
+
+def emotion_from(labels: list[str]) -> str | None:
+    """The emotion that most of `labels` mean, or None where two are equal, none is meant, or surprise is unsure.
+
+    A comment is neutral where someone marked 없음 (none) and no emotion is meant by more than one label.
+    """
+    counts = _counts(labels)
+    neutral = counts.pop("neutral", 0)
+    (first, most), (_, next_most) = [*counts.most_common(2), ("", 0), ("", 0)][:2]
+    if neutral and most <= 1:
+        return "neutral"
+    if most == next_most or (first == "surprise" and SURE_SURPRISE.isdisjoint(labels)):
+        return None
+    return first
+
+
+def votes_from(labels: list[str]) -> dict[str, float]:
+    """The share of each of the five emotions among the labels that are read as one; {} where none is."""
+    counts = _counts(labels)
+    return {emotion: round(count / counts.total(), 4) for emotion, count in counts.items()}
+
+
+def _counts(labels: list[str]) -> Counter[str]:
+    return Counter(emotion for label in labels if (emotion := READING[label]) is not None)
+
+
+def _split(name: str, id_: str) -> Split:
+    if name == "test.tsv":
+        return "test"
+    return "validation" if stable_hash(id_) % 10 == 0 else "train"

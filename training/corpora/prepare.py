@@ -1,0 +1,112 @@
+"""`maeum-train prepare`: a corpus on disk becomes `manifest.jsonl` and `report.json`."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from training.corpora.kemdy20 import read_kemdy20
+from training.corpora.kemdy20_annotation import Choices
+from training.corpora.nsmc import TRAIN_REVIEWS
+from training.corpora.report import CorpusError, Report
+from training.corpora.splits import FOLDS, original_split
+from training.corpora.starter import read_starter
+from training.corpora.table import COLUMNS, read_table
+from training.utterance import Utterance, read_manifest, write_manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the corpora and their options to the parser of `prepare`."""
+    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+
+    kemdy20 = corpora.add_parser("kemdy20", help="KEMDy20 as ETRI gives it")
+    _add_common(kemdy20, "the release's folder, with annotation/ and wav/")
+    _add_classes(kemdy20)
+    kemdy20.add_argument(
+        "--ties",
+        choices=("drop", "first", "soft"),
+        default="drop",
+        help="where the raters are divided: leave out, take the first, or learn from the votes (default: %(default)s)",
+    )
+    kemdy20.add_argument(
+        "--split",
+        choices=("session", "original"),
+        default="session",
+        help="five folds of eight sessions, speakers apart; or over utterances, as published (default: %(default)s)",
+    )
+    kemdy20.add_argument(
+        "--fold", type=int, choices=range(FOLDS), default=0, help="the fold that tests, with --split session"
+    )
+
+    starter = corpora.add_parser("starter", help="the five corpora of the starter model")
+    _add_common(starter, "the folder that holds the five corpora")
+    starter.add_argument(
+        "--reviews", type=int, default=TRAIN_REVIEWS, help="film reviews to train on (default: %(default)s)"
+    )
+
+    table = corpora.add_parser("csv", help="your own table", description=f"Columns: {', '.join(COLUMNS)}.")
+    _add_common(table, "the CSV or TSV file; it needs audio or transcript, and emotion, arousal or valence")
+    _add_classes(table)
+
+
+def _add_common(parser: argparse.ArgumentParser, source: str) -> None:
+    parser.add_argument("--source", type=Path, required=True, help=source)
+    parser.add_argument("--output", type=Path, required=True, help="folder for manifest.jsonl and report.json")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where anything is wrong with the corpus")
+
+
+def _add_classes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--classes", type=int, choices=(5, 7), default=5, help="7 adds fear and disgust (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepares as `args` says. Returns 0, 1 where `--strict` found a problem, 2 where nothing could be prepared.
+
+    The manifest appears whole or not at all.
+    """
+    report = Report()
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".prepare-", dir=args.output) as work:
+            _write(args, report, Path(work))
+    except (CorpusError, OSError) as error:
+        sys.stderr.write(f"maeum-train prepare: {error}\n")
+        return 2
+    sys.stdout.write(f"{report.summary()}\nWritten: {args.output}/manifest.jsonl and report.json\n")
+    return 1 if args.strict and report.problems else 0
+
+
+def _write(args: argparse.Namespace, report: Report, work: Path) -> None:
+    utterances = _progress(_read(args, report))
+    if args.corpus == "kemdy20" and args.split == "original":
+        utterances = _with_original_split(work / "unsplit.jsonl", utterances)
+    if not write_manifest(work / "manifest.jsonl", report.counted(utterances)):
+        raise CorpusError(f"{args.source} has no utterance that can be used\n{report.summary()}")
+    text = json.dumps(report.as_json(), ensure_ascii=False, indent=1)
+    (args.output / "report.json").write_text(text + "\n", encoding="utf-8")
+    (work / "manifest.jsonl").replace(args.output / "manifest.jsonl")
+
+
+def _read(args: argparse.Namespace, report: Report) -> Iterator[Utterance]:
+    if args.corpus == "kemdy20":
+        return read_kemdy20(args.source, report, Choices(args.ties, args.classes), fold=args.fold)
+    if args.corpus == "starter":
+        return read_starter(args.source, report, reviews=args.reviews)
+    return read_table(args.source, report, classes=args.classes)
+
+
+def _with_original_split(unsplit: Path, utterances: Iterator[Utterance]) -> Iterator[Utterance]:
+    """The same utterances, by way of a file: the split needs their number, and memory is to stay flat."""
+    splits = original_split(write_manifest(unsplit, utterances))
+    for utterance, split in zip(read_manifest(unsplit), splits, strict=True):
+        yield utterance.model_copy(update={"split": split, "fold": None})
+
+
+def _progress(utterances: Iterator[Utterance]) -> Iterator[Utterance]:
+    return iter(tqdm(utterances, unit=" utterances", disable=None))

@@ -1,0 +1,81 @@
+"""The three corpora of acted speech: one Korean, one Polish, one German."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.transcript import clean_transcript
+from training.corpora.files import BrokenFileError, duration_s
+from training.corpora.labels import CLASSES, MEAN_AROUSAL, emotion_of
+from training.corpora.report import Report, require_file
+from training.utterance import Split, Utterance
+
+KOREAN_SPLIT: dict[str, Split] = {"nec": "validation", "nel": "validation", "emg": "test", "ned": "test", "nem": "test"}
+"""By speaker; the other three women and two men train. `em*` speak the plain script and `ne*` the emotional one; `emg`,
+`nel` and `nem` are men."""
+
+FOREIGN_VALIDATION_SPEAKER = {"nemo_pl": "KD0", "emodb_de": "15"}
+"""A woman of nine actors and a man of ten, both with every emotion of their corpus. The others train; none tests."""
+
+
+def read_korean_speech(folder: Path, report: Report) -> Iterator[Utterance]:
+    """ko_emotional_speech, split by speaker; `session` is the script, `plain` or `emotional`.
+
+    Its 29 sentences would be learned by heart, label and all, so only the test part keeps its transcripts. `arousal` is
+    the weak label of `MEAN_AROUSAL`. Raises CorpusError.
+    """
+    for row, path, seconds in _rows(folder, report):
+        split = KOREAN_SPLIT.get(row["speaker"], "train")
+        raw = row["transcript"] if split == "test" else None
+        emotion = row["emotion"]
+        yield Utterance(
+            id=f"{folder.name}-{path.stem}",
+            corpus=folder.name,
+            session=row["script"],
+            speaker=row["speaker"],
+            gender="female" if row["gender"] == "female" else "male",
+            audio=path,
+            transcript=clean_transcript(raw) if raw else None,
+            raw_transcript=raw,
+            emotion=emotion,
+            arousal=MEAN_AROUSAL[emotion],
+            duration_s=seconds,
+            split=split,
+        )
+
+
+def read_foreign_speech(folder: Path, report: Report) -> Iterator[Utterance]:
+    """nemo_pl or emodb_de, voices only: the words are not Korean. One speaker validates, the others train.
+
+    Fear, disgust and boredom are left out. `arousal` is the weak label of `MEAN_AROUSAL`. Raises CorpusError.
+    """
+    for row, path, seconds in _rows(folder, report):
+        emotion = emotion_of(row["emotion"])
+        if emotion not in CLASSES[5]:
+            report.leave_out(f"{folder.name}: {row['emotion']}")
+            continue
+        yield Utterance(
+            id=f"{folder.name}-{path.stem}",
+            corpus=folder.name,
+            speaker=row["speaker"],
+            gender="female" if row["gender"] == "female" else "male",
+            audio=path,
+            emotion=emotion,
+            arousal=MEAN_AROUSAL[emotion],
+            duration_s=seconds,
+            split="validation" if row["speaker"] == FOREIGN_VALIDATION_SPEAKER[folder.name] else "train",
+        )
+
+
+def _rows(folder: Path, report: Report) -> Iterator[tuple[dict[str, str], Path, float]]:
+    """The rows of metadata.csv whose audio can be opened, with its path and seconds."""
+    path = require_file(folder / "metadata.csv", "the corpus has its utterances there")
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            audio = folder / row["file"]
+            try:
+                seconds = duration_s(audio)
+            except BrokenFileError as error:
+                report.problem("undecodable" if audio.exists() else "missing audio", str(error))
+                continue
+            yield row, audio, seconds

@@ -1,0 +1,125 @@
+"""Makes a version folder of a run: proven graphs, `manifest.json`, `tokenizer.json`, `MODEL_CARD.md`.
+
+A version appears whole or not at all.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from app.manifest import AudioInput, EmotionOutput, GraphName, Manifest, Precision, StoredFile, TextInput
+from app.model import load_model
+from app.settings import Settings
+from app.store import MANIFEST_FILE
+from training.card import CARD_FILE, card
+from training.encoder import TOKENIZER_FILE
+from training.evaluate import calibrate, evaluate
+from training.features import HOP_LENGTH, SAMPLE_RATE
+from training.graphs import export_fp32, quantise_int8
+from training.networks import Networks, load_networks
+from training.parity import Reference
+from training.utterance import Utterance
+
+
+class ExportError(Exception):
+    """A version that cannot be written; the message says why."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a version is called, under which licence (SPDX) its weights stand, and what they learned from (Markdown)."""
+
+    name: str
+    version: str
+    license: str
+    about: str = ""
+
+
+def export(
+    run: Path, store: Path, release: Release, precisions: Sequence[Precision], utterances: Sequence[Utterance] = ()
+) -> Path:
+    """Writes `store/name/version` and returns it.
+
+    With `utterances` the temperature is fitted on their validation split and the graphs of the first precision are
+    measured on their test split. Raises ExportError, RunError and ParityError.
+    """
+    target = store / release.name / release.version
+    if target.exists():
+        raise ExportError(f"{target} is there already; a version never changes. Choose another --version.")
+    networks = load_networks(run)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch:
+        # A manifest's name and version must be those of its folders, in the making too.
+        staging = Path(scratch) / release.name / release.version
+        staging.mkdir(parents=True)
+        manifest = _build(run, networks, staging, release, precisions)
+        _finish(staging, manifest, release.about, precisions[0], utterances)
+        staging.rename(target)
+    return target
+
+
+def _build(run: Path, networks: Networks, folder: Path, release: Release, precisions: Sequence[Precision]) -> Manifest:
+    """Graphs, tokenizer and a manifest that knows neither temperature nor figures yet."""
+    fp32 = export_fp32(networks, folder)
+    reference = Reference(networks)
+    drifts: dict[Precision, dict[str, float]] = {"fp32": reference.check_fp32(fp32)}
+    paths: dict[Precision, dict[GraphName, Path]] = {"fp32": fp32}
+    if "int8" in precisions:
+        paths["int8"] = quantise_int8(fp32, folder)
+        drifts["int8"] = reference.drift(paths["int8"])
+    shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
+    (folder / CARD_FILE).write_text("In the making.\n", encoding="utf-8")
+    if "fp32" not in precisions:
+        for path in fp32.values():
+            path.unlink()
+    config = networks.config
+    return Manifest(
+        name=release.name,
+        version=release.version,
+        created=date.today().isoformat(),
+        preset=config.preset,
+        semantics="masked",
+        license=release.license,
+        width=networks.audio.width,
+        audio=AudioInput(sample_rate=SAMPLE_RATE, hop_length=HOP_LENGTH, max_frames=config.audio.max_frames),
+        text=TextInput(tokenizer=stored(folder / TOKENIZER_FILE), max_tokens=config.text.max_tokens),
+        emotion=EmotionOutput(classes=config.emotion.classes, temperature=1.0),
+        graphs={p: {name: stored(path) for name, path in paths[p].items()} for p in precisions},
+        card=stored(folder / CARD_FILE),
+        drift={p: {output: float(f"{value:.2g}") for output, value in drifts[p].items()} for p in precisions},
+        training={"text_encoder": Path(config.text.encoder).name, **config.train.model_dump()},
+    )
+
+
+def _finish(
+    folder: Path, manifest: Manifest, about: str, precision: Precision, utterances: Sequence[Utterance]
+) -> None:
+    """Fits the temperature, measures, and writes the card and the manifest."""
+    settings = Settings.load(
+        model_store=folder.parents[1], model=f"{manifest.name}/{manifest.version}", precision=precision
+    )
+    _write_manifest(folder, manifest)
+    if utterances:
+        temperature = calibrate(load_model(settings), utterances)
+        emotion = manifest.emotion.model_copy(update={"temperature": temperature})
+        manifest = manifest.model_copy(update={"emotion": emotion})
+        _write_manifest(folder, manifest)
+        figures = evaluate(load_model(settings), utterances)
+        manifest = manifest.model_copy(update={"evaluation": {"precision": precision, **figures}})
+    (folder / CARD_FILE).write_text(card(manifest, about), encoding="utf-8")
+    manifest = manifest.model_copy(update={"card": stored(folder / CARD_FILE)})
+    _write_manifest(folder, manifest)
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def stored(path: Path) -> StoredFile:
+    """A file with its size and digest."""
+    data = path.read_bytes()
+    return StoredFile(file=path.name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))

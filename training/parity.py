@@ -1,0 +1,173 @@
+"""Proves that exported graphs compute what the torch networks compute, and measures how far int8 drifts from them.
+
+Every output on noise, a tone, silence, a click, one sample, the longest utterance and more, alone and in a batch of
+unequal lengths, with both modalities and with one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from app.manifest import GraphName
+from training.features import HOP_LENGTH, SAMPLE_RATE
+from training.graphs import SIGNATURES
+from training.networks import Networks
+
+TOLERANCE = 1e-4
+
+Arrays = dict[str, NDArray[np.generic]]
+Sessions = dict[GraphName, onnxruntime.InferenceSession]
+
+
+class ParityError(Exception):
+    """An exported graph that does not compute what its network does; the message says which output and by how much."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch: waveforms and token ids of unequal lengths."""
+
+    name: str
+    waveforms: list[NDArray[np.float32]]
+    tokens: list[NDArray[np.int64]]
+
+
+def cases(networks: Networks, seed: int = 0) -> Iterator[Case]:
+    """What the graphs are tried on: each kind alone, then all of them in one batch."""
+    random = np.random.default_rng(seed)
+    longest = networks.config.audio.max_frames * HOP_LENGTH - 1
+    most = networks.config.text.max_tokens
+    second = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    click = np.zeros(5000, dtype=np.float32)
+    click[2500] = 1.0
+    waveforms = {
+        "noise": random.standard_normal(3 * SAMPLE_RATE) * 0.1,
+        "tone": np.sin(2 * np.pi * 220 * second) * np.hanning(SAMPLE_RATE),
+        "silence": np.zeros(20_000),
+        "click": click,
+        "shortest": np.array([0.5]),
+        "longest": random.standard_normal(longest) * random.random(longest),
+        "too long": random.standard_normal(longest + 9000) * 0.3,
+    }
+    lengths = (12, 3, 1, 20, 2, most, most // 2)
+    vocabulary = int(networks.text.encoder.config.vocab_size)
+    tokens = [random.integers(vocabulary, size=min(length, most)) for length in lengths]
+    voices = [waveform.astype(np.float32) for waveform in waveforms.values()]
+    for name, voice, words in zip(waveforms, voices, tokens, strict=True):
+        yield Case(name, [voice], [words])
+    yield Case("batch", voices, tokens)
+
+
+class Reference:
+    """The cases, and what the networks in torch answer to them."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.cases = list(cases(networks))
+        self.truth = [_in_torch(networks, case) for case in self.cases]
+
+    def check_fp32(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
+        """The largest difference of each output. Raises ParityError where one is over 1e-4, or where an utterance's
+        answer depends on its batch by as much.
+        """
+        found = self.drift(graphs)
+        for output, difference in {**found, "answer beside its neighbours": self.neighbour_effect(graphs)}.items():
+            if not difference <= TOLERANCE:  # also where it is NaN
+                raise ParityError(f"The exported graphs' {output} is off by {difference:.1e}; {TOLERANCE} is allowed.")
+        return found
+
+    def drift(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
+        """By output, the largest absolute difference between the networks and `graphs`, over all cases."""
+        sessions = _sessions(graphs)
+        largest: dict[str, float] = {}
+        for case, truth in zip(self.cases, self.truth, strict=True):
+            for expected, answer in zip(truth, _in_graphs(sessions, case), strict=True):
+                for output, values in expected.items():
+                    largest[output] = max(largest.get(output, 0.0), _distance(values, answer[output]))
+        return largest
+
+    def neighbour_effect(self, graphs: dict[GraphName, Path]) -> float:
+        """The largest change of arousal, valence or a logit between an utterance alone and in the batch of all."""
+        sessions = _sessions(graphs)
+        *alone, together = (_in_graphs(sessions, case) for case in self.cases)
+        return max(
+            _distance(whole[output], np.concatenate([part[output] for part in parts]))
+            for whole, *parts in zip(together, *alone, strict=True)
+            for output in ("arousal", "valence", "logits")
+            if output in whole
+        )
+
+
+def _distance(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
+    """The largest absolute difference; NaN where either has one."""
+    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
+
+
+def _sessions(graphs: dict[GraphName, Path]) -> Sessions:
+    return {
+        name: onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for name, path in graphs.items()
+    }
+
+
+def _in_graphs(sessions: Sessions, case: Case) -> list[Arrays]:
+    """The outputs with both modalities, then the classifier's with each alone."""
+
+    def run(name: GraphName, given: Arrays) -> Arrays:
+        outputs = list(SIGNATURES[name][1])
+        return dict(zip(outputs, sessions[name].run(outputs, given), strict=True))
+
+    waveform, length = _padded(case.waveforms)
+    ids, tokens = _padded(case.tokens)
+    read = np.arange(ids.shape[1]) < tokens[:, None]
+    heard = run("audio_arousal", {"waveform": waveform, "waveform_length": length})
+    understood = run("text_valence", {"input_ids": ids, "attention_mask": read.astype(np.int64)})
+    both: Arrays = {
+        "audio_embedding": heard["audio_embedding"],
+        "audio_mask": heard["audio_mask"],
+        "text_embedding": understood["text_embedding"],
+        "text_mask": read,
+    }
+    audio_only = {**both, "text_mask": np.zeros_like(read)}
+    text_only = {**both, "audio_mask": np.zeros_like(heard["audio_mask"])}
+    return [
+        {**heard, **understood, **run("emotion", both)},
+        run("emotion", audio_only),
+        run("emotion", text_only),
+    ]
+
+
+@torch.no_grad()
+def _in_torch(networks: Networks, case: Case) -> list[Arrays]:
+    """The same, computed by the networks."""
+    waveform, length = (torch.from_numpy(array) for array in _padded(case.waveforms))
+    ids, tokens = (torch.from_numpy(array) for array in _padded(case.tokens))
+    read = torch.arange(ids.shape[1]) < tokens[:, None]
+    arousal, audio_embedding, audio_mask = networks.audio(waveform, length)
+    valence, text_embedding = networks.text(ids, read.long())
+    none_heard, none_read = torch.zeros_like(audio_mask), torch.zeros_like(read)
+    return [
+        {
+            "arousal": arousal.numpy(),
+            "audio_embedding": audio_embedding.numpy(),
+            "audio_mask": audio_mask.numpy(),
+            "valence": valence.numpy(),
+            "text_embedding": text_embedding.numpy(),
+            "logits": networks.emotion(audio_embedding, audio_mask, text_embedding, read).numpy(),
+        },
+        {"logits": networks.emotion(audio_embedding, audio_mask, text_embedding, none_read).numpy()},
+        {"logits": networks.emotion(audio_embedding, none_heard, text_embedding, read).numpy()},
+    ]
+
+
+def _padded(
+    arrays: list[NDArray[np.float32]] | list[NDArray[np.int64]],
+) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+    lengths = np.array([len(array) for array in arrays])
+    padded = np.zeros((len(arrays), lengths.max()), dtype=arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return padded, lengths
