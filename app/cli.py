@@ -1,0 +1,188 @@
+"""`maeum serve`, `maeum predict` and `maeum models`: the commands of a user. Training has its own."""
+
+import argparse
+import io
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import uvicorn
+from tqdm import tqdm
+
+from app import __version__
+from app.api import create_app
+from app.errors import MaeumError
+from app.model import load_model
+from app.pipeline import Pipeline
+from app.schemas import Answer
+from app.settings import Settings
+from app.store import list_versions, load_manifest
+
+# How long a request under way may still take when the service is told to stop.
+_SHUTDOWN_S = 30
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 1 for a failure, said in a sentence on stderr, 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return int(options.command(options))
+    except MaeumError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `maeum predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = Settings.load(host=options.host, port=options.port, **_model_options(options))
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        reason = error.strerror or error
+        return _fail(f"Cannot listen on {settings.host} port {settings.port}: {reason}. Try another --port.")
+    failures: list[MaeumError] = []
+
+    def on_loaded(outcome: Pipeline | MaeumError) -> None:
+        if isinstance(outcome, MaeumError):
+            failures.append(outcome)
+            server.should_exit = True
+        else:
+            print(_welcome(outcome, settings.host, listener.getsockname()[1]), flush=True)
+
+    # Being told to stop is no failure; uvicorn raises the signal again once it has finished.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    app = create_app(settings, on_loaded=on_loaded)
+    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=_SHUTDOWN_S))
+    print(f"Loading {settings.model} ...", flush=True)
+    server.run(sockets=[listener])
+    return _fail(str(failures[0])) if failures else 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    if not options.files and options.transcript is None:
+        return _fail("Give a FILE, a --transcript, or both.", code=2)
+    settings = Settings.load(**_model_options(options))
+    pipeline = Pipeline(load_model(settings), settings)
+    failed = False
+    progress = tqdm(options.files or [None], unit="file", disable=len(options.files) < 2, file=sys.stderr)
+    for path in progress:
+        try:
+            with _opened(path) as audio:
+                answer = pipeline.predict_sync(audio, options.transcript)
+        except (MaeumError, OSError) as error:
+            code = error.code if isinstance(error, MaeumError) else "file_unreadable"
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            tqdm.write(f"maeum: {path or 'transcript'}: {code}: {reason}", file=sys.stderr)
+            failed = True
+        else:
+            tqdm.write(_as_json(path, answer) if options.json else _as_text(path, answer), file=sys.stdout)
+    return int(failed)
+
+
+def _models(options: argparse.Namespace) -> int:
+    settings = Settings.load(model_store=options.model_store)
+    rows = [("MODEL", "PRECISIONS", "SIZE", "LICENCE", "CREATED")]
+    failed = False
+    for folder in list_versions(settings.model_store):
+        try:
+            manifest = load_manifest(folder)
+        except MaeumError as error:
+            failed = bool(_fail(str(error)))
+            continue
+        size = f"{sum(stored.bytes for stored in manifest.files()) / 1e6:.1f} MB"
+        model = f"{manifest.name}/{manifest.version}"
+        rows.append((model, ", ".join(manifest.graphs), size, manifest.license, manifest.created))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return int(failed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="maeum", description="Emotion of Korean utterances, from voice and words.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    store = argparse.ArgumentParser(add_help=False)
+    store.add_argument("--model-store", type=Path, metavar="FOLDER", help="folder of the models")
+    model = argparse.ArgumentParser(add_help=False, parents=[store])
+    model.add_argument("--model", help="NAME (its newest version) or NAME/VERSION (default: starter)")
+    model.add_argument("--precision", choices=["auto", "fp32", "fp16", "int8"], help="default: auto")
+    model.add_argument("--provider", choices=["cpu", "cuda"], help="default: cpu")
+
+    serve = commands.add_parser("serve", parents=[model], help="start the HTTP service")
+    serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on, 0 for a free one (default: 8000)")
+    serve.set_defaults(command=_serve)
+
+    predict = commands.add_parser("predict", parents=[model], help="judge audio files, without a server")
+    predict.add_argument("files", nargs="*", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3, an utterance each")
+    predict.add_argument("--transcript", metavar="T", help="what is said in each FILE; may stand alone")
+    predict.add_argument("--json", action="store_true", help="print one JSON object a line")
+    predict.set_defaults(command=_predict)
+
+    models = commands.add_parser("models", parents=[store], help="list the models in the model store")
+    models.set_defaults(command=_models)
+    return parser
+
+
+def _model_options(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("model_store", "model", "precision", "provider")}
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO | None]:
+    if path is None:
+        yield None
+        return
+    with path.open("rb") as file:
+        yield file
+
+
+def _as_json(path: Path | None, answer: Answer) -> str:
+    from_file = None if path is None else str(path)
+    return json.dumps({"file": from_file, **answer.model_dump()}, ensure_ascii=False)
+
+
+def _as_text(path: Path | None, answer: Answer) -> str:
+    lines = [str(path) if path is not None else "transcript"]
+    if answer.arousal is not None:
+        lines.append(f"  arousal  {answer.arousal:.2f}  (1 calm to 5 excited)")
+    if answer.valence is not None:
+        lines.append(f"  valence  {answer.valence:.2f}  (1 negative to 5 positive)")
+    ordered = sorted(answer.emotion.probabilities.items(), key=lambda item: -item[1])
+    lines.append("  emotion  " + ", ".join(f"{label} {probability:.0%}" for label, probability in ordered))
+    lines += [f"  warning  {warned.detail}" for warned in answer.warnings]
+    return "\n".join(lines)
+
+
+def _welcome(pipeline: Pipeline, host: str, port: int) -> str:
+    """Where to look and what to try, with an example that is really there."""
+    manifest, model = pipeline.model.manifest, pipeline.model
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    address = f"http://{shown}:{port}"
+    example = next(iter(sorted((Path(__file__).parents[1] / "examples").glob("*.wav"))), Path("clip.wav"))
+    if example.is_relative_to(Path.cwd()):
+        example = example.relative_to(Path.cwd())
+    return (
+        f"Maeum {__version__} serves {manifest.name} {manifest.version} ({model.precision}, {model.provider}).\n"
+        f"  In a browser:  {address}/docs\n"
+        f"  In a shell:    curl -F audio=@{example} {address}/predict"
+    )
+
+
+def _fail(sentence: str, code: int = 1) -> int:
+    print(f"maeum: {sentence}", file=sys.stderr)
+    return code

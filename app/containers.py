@@ -1,0 +1,140 @@
+"""Which container an upload is, told from its bytes alone, and what a WAV file holds.
+
+Names and content types are not looked at: they are often wrong and always forgeable. Nothing is decoded here. WAV
+headers are read here and never by libsndfile, whose own reader knows many more codecs (and has overflowed in them).
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+from app.errors import AudioEmpty, AudioFormatUnsupported, AudioUndecodable
+
+Container = Literal["wav", "flac", "ogg", "mp3"]
+
+_ID3_HEADER_BYTES = 10
+_OGG_HEADER_BYTES = 27
+
+# What people send most often beside the supported formats, so that the answer can name it.
+_KNOWN_UNSUPPORTED = (
+    (4, b"ftyp", "MP4 (m4a, AAC)"),
+    (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"FORM", "AIFF"),
+    (0, b"caff", "CAF"),
+    (0, b"RF64", "RF64"),
+    (0, b"OggS", "an OGG stream that is neither Vorbis nor Opus"),
+)
+
+_PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE
+# The last 14 bytes of the sub-format GUID by which WAVE_FORMAT_EXTENSIBLE names one of the tags above.
+_GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
+# By tag and bytes a sample: libsndfile's name of the encoding.
+_ENCODINGS = {
+    (_PCM, 1): "PCM_U8",
+    (_PCM, 2): "PCM_16",
+    (_PCM, 3): "PCM_24",
+    (_PCM, 4): "PCM_32",
+    (_FLOAT, 4): "FLOAT",
+    (_FLOAT, 8): "DOUBLE",
+    (_ALAW, 1): "ALAW",
+    (_MULAW, 1): "ULAW",
+}
+
+
+@dataclass(frozen=True)
+class WavData:
+    """The samples of a WAV file as they lie in it, and how to read them. Little-endian, channels interleaved."""
+
+    encoding: str
+    sample_rate: int
+    channels: int
+    data: bytes
+
+
+def skip_id3(data: bytes) -> bytes:
+    """`data` without the ID3v2 tags at its beginning.
+
+    They are dropped before sniffing because libsndfile skips them too: what follows must be sniffed as strictly as if
+    nothing had stood before it.
+    """
+    start = 0
+    while data[start : start + 3] == b"ID3" and len(data) >= start + _ID3_HEADER_BYTES:
+        flags, *size = data[start + 5 : start + _ID3_HEADER_BYTES]
+        has_footer = bool(flags & 0x10)
+        tag_bytes = sum((byte & 0x7F) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
+        start += _ID3_HEADER_BYTES + tag_bytes + _ID3_HEADER_BYTES * has_footer
+    return data[start:] if start else data
+
+
+def sniff(data: bytes) -> Container:
+    """The container of `data`, told by its first bytes. Raises AudioFormatUnsupported."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "wav"
+    if data[:4] == b"fLaC":
+        return "flac"
+    if data[:4] == b"OggS" and _first_ogg_packet(data).startswith((b"\x01vorbis", b"OpusHead")):
+        return "ogg"
+    if _is_mp3_frame(data):
+        return "mp3"
+    for offset, magic, name in _KNOWN_UNSUPPORTED:
+        if data[offset : offset + len(magic)] == magic:
+            raise AudioFormatUnsupported(f"This looks like {name}. {AudioFormatUnsupported.sentence}")
+    raise AudioFormatUnsupported(f"This is no audio file that is known here. {AudioFormatUnsupported.sentence}")
+
+
+def read_wav(data: bytes) -> WavData:
+    """Reads the chunks of the RIFF file `data` up to its samples.
+
+    A data chunk that claims more than is there ends with the file: recorders that write to a pipe cannot know its size.
+    Raises AudioFormatUnsupported for other encodings than PCM, float, A-law and mu-law, AudioUndecodable for a header
+    that contradicts itself, AudioEmpty for no samples.
+    """
+    position, layout = 12, None
+    while position + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, position)
+        body = position + 8
+        if name == b"fmt " and layout is None:
+            layout = _read_format(data[body : body + size])
+        elif name == b"data":
+            if layout is None:
+                break
+            encoding, sample_rate, channels, frame_bytes = layout
+            usable = min(size, len(data) - body) // frame_bytes * frame_bytes
+            if usable == 0:
+                raise AudioEmpty
+            return WavData(encoding, sample_rate, channels, data[body : body + usable])
+        position = body + size + size % 2
+    raise AudioUndecodable("The WAV file ends before its samples; send the whole file.")
+
+
+def _read_format(chunk: bytes) -> tuple[str, int, int, int]:
+    """Encoding, sample rate, channels and bytes a frame of a `fmt ` chunk."""
+    if len(chunk) < 16:
+        raise AudioUndecodable("The WAV file's format chunk is too short.")
+    tag, channels, sample_rate, _, frame_bytes, _ = struct.unpack_from("<HHIIHH", chunk)
+    if tag == _EXTENSIBLE and len(chunk) >= 40 and chunk[26:40] == _GUID_TAIL:
+        (tag,) = struct.unpack_from("<H", chunk, 24)
+    if tag not in (_PCM, _FLOAT, _ALAW, _MULAW):
+        raise AudioFormatUnsupported(f"This WAV file's encoding is 0x{tag:04x}. {AudioFormatUnsupported.sentence}")
+    sample_bytes, rest = divmod(frame_bytes, channels) if channels else (0, 1)
+    if rest or (tag, sample_bytes) not in _ENCODINGS:
+        raise AudioUndecodable(f"The WAV file's header says {channels} channels in frames of {frame_bytes} bytes.")
+    return _ENCODINGS[tag, sample_bytes], sample_rate, channels, frame_bytes
+
+
+def _first_ogg_packet(data: bytes) -> bytes:
+    """The beginning of the first page's content: 27 bytes of header and a table of segments stand before it."""
+    if len(data) < _OGG_HEADER_BYTES:
+        return b""
+    start = _OGG_HEADER_BYTES + data[_OGG_HEADER_BYTES - 1]
+    return data[start : start + 8]
+
+
+def _is_mp3_frame(data: bytes) -> bool:
+    """Whether `data` begins with an MPEG audio layer III frame header: 11 bits of sync and no reserved value."""
+    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
+        return False
+    version, layer = data[1] >> 3 & 0b11, data[1] >> 1 & 0b11
+    bitrate, sample_rate = data[2] >> 4, data[2] >> 2 & 0b11
+    return version != 0b01 and layer == 0b01 and bitrate not in (0b0000, 0b1111) and sample_rate != 0b11

@@ -1,0 +1,171 @@
+"""Every failure that a person can meet, as one tree. How it becomes an HTTP answer is `app.problems`'.
+
+MaeumError
+├── RequestError             the sender can do something about it
+│   ├── InvalidRequest       invalid_request
+│   ├── NotFound             not_found
+│   ├── MethodNotAllowed     method_not_allowed
+│   ├── NothingGiven         nothing_given
+│   ├── TranscriptTooLong    transcript_too_long
+│   ├── BodyTooLarge         body_too_large
+│   ├── QueueFull            queue_full
+│   └── AudioError
+│       ├── AudioFormatUnsupported   audio_format_unsupported
+│       ├── AudioUndecodable         audio_undecodable
+│       ├── AudioEmpty               audio_empty
+│       └── AudioTooLong             audio_too_long
+├── ServiceError             the service failed, or cannot answer yet
+│   ├── NotReady             not_ready
+│   ├── InferenceFailed      inference_failed
+│   └── InternalError        internal_error
+└── StartError               the service cannot start; raised before a request is answered
+    ├── SettingsInvalid      settings_invalid
+    ├── ModelNotFound        model_not_found
+    ├── ModelCorrupt         model_corrupt
+    ├── ProviderUnavailable  provider_unavailable
+    └── RuntimeConflict      runtime_conflict
+"""
+
+import traceback
+from typing import ClassVar
+
+
+class MaeumError(Exception):
+    """Base of the tree. `str(error)` is one sentence (or a few) that a person can act on.
+
+    `code` never changes once published; `status` is the HTTP status; `sentence` is said where the raiser knows no more.
+    """
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+    sentence: ClassVar[str]
+
+    def __init__(self, sentence: str | None = None) -> None:
+        super().__init__(sentence or self.sentence)
+
+
+class RequestError(MaeumError):
+    """The sender can do something about it: 4xx."""
+
+
+class InvalidRequest(RequestError):
+    code, status, title = "invalid_request", 422, "The request cannot be read"
+    sentence = "Send multipart/form-data with a file `audio`, a text field `transcript`, or both."
+
+
+class NotFound(RequestError):
+    code, status, title = "not_found", 404, "No such address"
+    sentence = "Nothing is served at this address; /docs lists what is."
+
+
+class MethodNotAllowed(RequestError):
+    code, status, title = "method_not_allowed", 405, "The address does not take this method"
+    sentence = "Use the method that the Allow header names; /docs lists them."
+
+
+class NothingGiven(RequestError):
+    code, status, title = "nothing_given", 422, "Neither audio nor transcript"
+    sentence = (
+        "Send multipart/form-data with a file `audio`, a text field `transcript`, or both. "
+        "A transcript that is blank, or holds only transcription tags, counts as not given."
+    )
+
+
+class TranscriptTooLong(RequestError):
+    code, status, title = "transcript_too_long", 422, "The transcript is too long"
+    sentence = "The transcript may have at most 2000 characters; send one utterance."
+
+
+class BodyTooLarge(RequestError):
+    code, status, title = "body_too_large", 413, "The request is too large"
+    sentence = "The request may have at most 25 MB; send one utterance, or a compressed format such as FLAC or Opus."
+
+
+class QueueFull(RequestError):
+    code, status, title = "queue_full", 429, "Too many utterances are waiting"
+    sentence = "The service is busy; send the request again after the seconds in the Retry-After header."
+
+
+class AudioError(RequestError):
+    """The audio cannot be heard."""
+
+
+class AudioFormatUnsupported(AudioError):
+    code, status, title = "audio_format_unsupported", 415, "The audio format is not supported"
+    sentence = "Send WAV (PCM, float, A-law or mu-law), FLAC, OGG (Vorbis or Opus) or MP3."
+
+
+class AudioUndecodable(AudioError):
+    code, status, title = "audio_undecodable", 422, "The audio cannot be decoded"
+    sentence = "The file is damaged or incomplete; save or convert it again and send the whole file."
+
+
+class AudioEmpty(AudioError):
+    code, status, title = "audio_empty", 422, "The audio is empty"
+    sentence = "The file holds no sound; check that the recording was saved before it was sent."
+
+
+class AudioTooLong(AudioError):
+    code, status, title = "audio_too_long", 422, "The audio is far longer than an utterance"
+    sentence = "Cut the recording into utterances of a few seconds and send them one by one."
+
+
+class ServiceError(MaeumError):
+    """The service failed, or cannot answer yet: 5xx."""
+
+
+class NotReady(ServiceError):
+    code, status, title = "not_ready", 503, "The service is not ready"
+    sentence = "The model is still loading; ask again when /health/ready answers 200."
+
+
+class InferenceFailed(ServiceError):
+    code, status, title = "inference_failed", 500, "The model failed on this request"
+    sentence = "The model could not compute an answer. Tell the operator the request id."
+
+
+class InternalError(ServiceError):
+    code, status, title = "internal_error", 500, "The service failed"
+    sentence = "Something unexpected happened. Tell the operator the request id."
+
+
+class StartError(MaeumError):
+    """The service cannot start. Over HTTP it shows as `not_ready`."""
+
+    status = 503
+
+
+class SettingsInvalid(StartError):
+    code, title = "settings_invalid", "A setting is wrong"
+    sentence = "A MAEUM_ environment variable or a command line option is wrong."
+
+
+class ModelNotFound(StartError):
+    code, title = "model_not_found", "No such model"
+    sentence = "The model is not in the model store; `maeum models` lists what is."
+
+
+class ModelCorrupt(StartError):
+    code, title = "model_corrupt", "The model is damaged"
+    sentence = "A file of the model is missing or changed; fetch the version again."
+
+
+class ProviderUnavailable(StartError):
+    code, title = "provider_unavailable", "The demanded device cannot be used"
+    sentence = "CUDA was demanded and cannot be used; install the `gpu` extra or set MAEUM_PROVIDER=cpu."
+
+
+class RuntimeConflict(StartError):
+    code, title = "runtime_conflict", "The inference runtime is not installed as it must be"
+    sentence = "Exactly one of onnxruntime and onnxruntime-gpu must be installed."
+
+
+def traceback_without_values(error: BaseException) -> str:
+    """Where `error` and its causes happened, without their messages: those may quote what a user sent."""
+    lines: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        lines += [type(current).__name__ + ":\n", *traceback.format_tb(current.__traceback__)]
+        current = current.__cause__ or current.__context__
+    return "".join(lines).rstrip()

@@ -1,0 +1,68 @@
+"""Loads a version of a model as the settings say: found, checked, in memory and warmed. Nothing of HTTP."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.engine import Engine, Prediction, Provider, Utterance
+from app.errors import ModelCorrupt, ModelNotFound
+from app.manifest import Manifest, Precision
+from app.settings import Settings
+from app.store import find_version, load_manifest, verify
+from app.tokenizer import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version that can answer: `predict` gives one prediction for each utterance of a batch.
+
+    `batches`: whether a batch is computed at once, so that utterances gain by leaving together.
+    """
+
+    manifest: Manifest
+    card: str
+    tokenizer: TextTokenizer
+    predict: Callable[[Sequence[Utterance]], list[Prediction]]
+    batches: bool
+    precision: Precision
+    provider: Provider
+
+
+def load_model(settings: Settings) -> Model:
+    """Finds, checks, loads and warms the model. Takes seconds. Raises StartError or InferenceFailed."""
+    folder = find_version(settings.model_store, settings.model)
+    manifest = load_manifest(folder)
+    verify(folder, manifest)
+    precision = choose_precision(manifest, settings)
+    try:
+        tokenizer = TextTokenizer(folder / manifest.text.tokenizer.file, manifest.text.max_tokens)
+    except ValueError as error:
+        raise ModelCorrupt(f"{folder}: {error}.") from error
+    engine = Engine(folder, manifest, precision, settings.provider, settings.threads or physical_cores())
+    engine.warm_up()
+    card = (folder / manifest.card.file).read_text(encoding="utf-8")
+    return Model(manifest, card, tokenizer, engine.predict, engine.batches, precision, settings.provider)
+
+
+def choose_precision(manifest: Manifest, settings: Settings) -> Precision:
+    """The precision asked for; for `auto`, int8 on a CPU where the version has it, else fp32. Raises ModelNotFound."""
+    precision: Precision = "fp32"
+    if settings.precision != "auto":
+        precision = settings.precision
+    elif settings.provider == "cpu" and "int8" in manifest.graphs:
+        precision = "int8"
+    if precision not in manifest.graphs:
+        has = ", ".join(manifest.graphs)
+        raise ModelNotFound(f"{manifest.name}/{manifest.version} has no {precision} graphs; it has {has}.")
+    return precision
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may run on: two threads of one core share its arithmetic units."""
+    try:
+        allowed = os.sched_getaffinity(0)
+        siblings = Path("/sys/devices/system/cpu")
+        return len({(siblings / f"cpu{cpu}/topology/thread_siblings_list").read_text() for cpu in allowed})
+    except (AttributeError, OSError):  # not Linux, or its /sys is hidden
+        return os.cpu_count() or 1

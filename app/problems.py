@@ -1,0 +1,106 @@
+"""How a failure becomes an HTTP answer: RFC 9457 `application/problem+json`, and its place in the OpenAPI document."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.errors import (
+    AudioEmpty,
+    AudioFormatUnsupported,
+    AudioTooLong,
+    AudioUndecodable,
+    BodyTooLarge,
+    InferenceFailed,
+    InternalError,
+    InvalidRequest,
+    MaeumError,
+    MethodNotAllowed,
+    NotFound,
+    NothingGiven,
+    NotReady,
+    QueueFull,
+    TranscriptTooLong,
+)
+from app.schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+# Everything that POST /predict can answer instead of a prediction.
+PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
+    BodyTooLarge,
+    AudioFormatUnsupported,
+    AudioUndecodable,
+    AudioEmpty,
+    AudioTooLong,
+    NothingGiven,
+    TranscriptTooLong,
+    InvalidRequest,
+    QueueFull,
+    InferenceFailed,
+    InternalError,
+    NotReady,
+)
+
+# What the framework itself raises, by status.
+_FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotAllowed, 413: BodyTooLarge}
+
+# Seconds. A batch takes less than one, and so does the rest of most loads.
+_RETRY_AFTER = {QueueFull.code: "1", NotReady.code: "1"}
+
+
+def problem_response(error: MaeumError, request_id: str) -> JSONResponse:
+    """`error` as an answer."""
+    headers = {"Retry-After": _RETRY_AFTER[error.code]} if error.code in _RETRY_AFTER else None
+    return JSONResponse(
+        _problem(type(error), str(error), request_id).model_dump(), error.status, headers, media_type=MEDIA_TYPE
+    )
+
+
+def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may fail with `errors`: an example of each, by status."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in sorted(errors, key=lambda error: error.status):
+        empty = {"schema": Problem.model_json_schema(), "examples": {}}
+        response = responses.setdefault(
+            error.status, {"description": HTTPStatus(error.status).phrase, "content": {MEDIA_TYPE: empty}}
+        )
+        example = _problem(error, error.sentence, "6f1d9a52c3e84b0f9a7d2c41e85b7306").model_dump()
+        response["content"][MEDIA_TYPE]["examples"][error.code] = {"summary": error.title, "value": example}
+    return responses
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Makes every failure that reaches the framework answer as a problem. Unexpected ones are `app.middleware`'s."""
+
+    @app.exception_handler(MaeumError)
+    async def known(request: Request, error: MaeumError) -> JSONResponse:
+        return problem_response(error, request.state.request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        # Only the names of the fields: the messages may quote what was sent.
+        fields = sorted({str(detail["loc"][-1]) for detail in error.errors()})
+        sentence = f"Wrong: {', '.join(fields)}. {InvalidRequest.sentence}"
+        return problem_response(InvalidRequest(sentence), request.state.request_id)
+
+    @app.exception_handler(HTTPException)
+    async def framework(request: Request, error: HTTPException) -> JSONResponse:
+        kind = _FRAMEWORK_ERRORS.get(error.status_code, InvalidRequest if error.status_code < 500 else InternalError)
+        response = problem_response(kind(error.detail if kind is BodyTooLarge else None), request.state.request_id)
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _problem(error: type[MaeumError], sentence: str, request_id: str) -> Problem:
+    return Problem(
+        type=f"urn:maeum:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=sentence,
+        code=error.code,
+        request_id=request_id,
+    )

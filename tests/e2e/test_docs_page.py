@@ -1,0 +1,68 @@
+"""/docs and /openapi.json: complete, and without a request that leaves the machine."""
+
+import re
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.errors import NotReady
+from app.problems import PREDICT_ERRORS
+from app.schemas import ModelResponse, PredictResponse
+
+
+def test_the_page_loads_only_from_here(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert not re.search(r"(https?:)?//\w", page.text)
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert {asset.rsplit(".")[-1] for asset in assets} == {"js", "css", "png"}
+    for asset in assets:
+        assert client.get(asset).status_code == 200
+    assert '"validatorUrl": null' in page.text
+    styles = next(asset for asset in assets if asset.endswith(".css"))
+    assert not re.search(r"url\(\s*['\"]?(https?:)?//", client.get(styles).text)
+
+
+def test_the_address_alone_leads_to_the_page(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.url.path == "/docs" and response.status_code == 200
+
+
+@pytest.fixture
+def document(client: TestClient) -> Any:
+    return client.get("/openapi.json").json()
+
+
+def test_every_route_is_described(document: Any) -> None:
+    assert set(document["paths"]) == {"/predict", "/health/live", "/health/ready", "/model"}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert operation["description"]
+
+
+def test_the_form_offers_a_file_and_a_text(document: Any) -> None:
+    (body,) = document["paths"]["/predict"]["post"]["requestBody"]["content"].items()
+    assert body[0] == "multipart/form-data"
+    form = document["components"]["schemas"][body[1]["schema"]["$ref"].rsplit("/")[-1]]["properties"]
+    assert (form["audio"]["type"], form["audio"]["format"]) == ("string", "binary")
+    assert form["transcript"]["type"] == "string" and form["transcript"]["examples"]
+    assert all(field["description"] for field in form.values())
+
+
+def test_the_answers_have_complete_examples(document: Any) -> None:
+    schema = document["components"]["schemas"]["PredictResponse"]
+    assert set(schema["examples"][0]) == set(schema["properties"]) == set(schema["required"])
+    PredictResponse.model_validate(schema["examples"][0])
+    ModelResponse.model_validate(document["components"]["schemas"]["ModelResponse"]["examples"][0])
+
+
+def test_every_failure_has_an_example(document: Any) -> None:
+    expected = {"/predict": PREDICT_ERRORS, "/health/ready": (NotReady,), "/model": (NotReady,)}
+    for path, errors in expected.items():
+        (operation,) = document["paths"][path].values()
+        for error in errors:
+            content = operation["responses"][str(error.status)]["content"]
+            example = content["application/problem+json"]["examples"][error.code]["value"]
+            assert example["code"] == error.code and example["detail"]
+            assert set(example) == set(content["application/problem+json"]["schema"]["required"])

@@ -1,0 +1,112 @@
+"""Exported graphs compute what the networks compute, and an export that does not fails."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from app.engine import Utterance
+from app.manifest import GraphName
+from app.model import load_model
+from app.settings import Settings
+from app.store import load_manifest, verify
+from training.config import load_preset
+from training.encoder import TOKENIZER_FILE, load_encoder
+from training.export import ExportError, Release, export
+from training.graphs import export_fp32, quantise_int8
+from training.networks import Networks, load_networks, save_config, save_stage
+from training.parity import TOLERANCE, ParityError, Reference
+from training.smoke import TINY, make_corpus, make_encoder
+
+NAME = Release("tiny", "1.2.3", "Apache-2.0", about="Learned from tones.")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with fresh weights."""
+    folder = tmp_path_factory.mktemp("run")
+    encoder = make_encoder(folder / "tiny-encoder")
+    networks = Networks(load_preset("starter", {**TINY, "text.encoder": str(encoder)}), load_encoder(str(encoder)))
+    save_config(folder, networks)
+    shutil.copyfile(encoder / TOKENIZER_FILE, folder / TOKENIZER_FILE)
+    for stage in ("audio", "text", "emotion"):
+        save_stage(folder, networks, stage)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def networks(run: Path) -> Networks:
+    return load_networks(run)
+
+
+@pytest.fixture(scope="module")
+def reference(networks: Networks) -> Reference:
+    return Reference(networks)
+
+
+@pytest.fixture(scope="module")
+def fp32(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> dict[GraphName, Path]:
+    return export_fp32(networks, tmp_path_factory.mktemp("graphs"))
+
+
+def test_every_output_agrees_on_every_case(reference: Reference, fp32: dict[GraphName, Path]) -> None:
+    found = reference.check_fp32(fp32)
+    assert set(found) == {"arousal", "audio_embedding", "audio_mask", "valence", "text_embedding", "logits"}
+    assert max(found.values()) <= TOLERANCE
+    lengths = sorted(len(wave) for wave in reference.cases[-1].waveforms)
+    assert lengths[0] == 1
+    assert lengths[-1] > 512 * 512
+
+
+@pytest.mark.parametrize("graph", ["audio_arousal", "text_valence", "emotion"])
+def test_a_graph_that_computes_something_else_fails(
+    reference: Reference, fp32: dict[GraphName, Path], graph: GraphName, tmp_path: Path
+) -> None:
+    changed = onnx.load(fp32[graph])
+    weights = max(changed.graph.initializer, key=lambda tensor: np.prod(tensor.dims) if tensor.data_type == 1 else 0)
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 1.01, weights.name))
+    onnx.save(changed, tmp_path / "changed.onnx")
+    with pytest.raises(ParityError, match="off by"):
+        reference.check_fp32({**fp32, graph: tmp_path / "changed.onnx"})
+
+
+def test_int8_is_near_and_as_independent_of_its_neighbours(
+    reference: Reference, fp32: dict[GraphName, Path], tmp_path: Path
+) -> None:
+    int8 = quantise_int8(fp32, tmp_path)
+    drift = reference.drift(int8)
+    assert 0 < drift["arousal"] < 0.1
+    assert 0 < drift["valence"] < 0.1
+    assert reference.neighbour_effect(int8) <= TOLERANCE
+
+
+def test_a_version_is_whole_checked_and_says_what_it_is(run: Path, tmp_path: Path) -> None:
+    folder = export(run, tmp_path, NAME, ["int8", "fp32"], make_corpus(tmp_path))
+    assert folder == tmp_path / "tiny" / "1.2.3"
+    manifest = load_manifest(folder)
+    verify(folder, manifest)
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", *(file.file for file in manifest.files())}
+    assert manifest.emotion.temperature != 1
+    assert "emotion of smoke, both" in manifest.evaluation
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Learned from tones." in card
+    assert "| emotion of smoke, both | 5 |" in card
+    with pytest.raises(ExportError, match="a version never changes"):
+        export(run, tmp_path, NAME, ["int8"])
+    assert list(tmp_path.glob("tiny/.*")) == []
+
+
+def test_the_engine_answers_as_the_networks_do(run: Path, networks: Networks, tmp_path: Path) -> None:
+    export(run, tmp_path, NAME, ["fp32"])
+    model = load_model(Settings.load(model_store=tmp_path, model="tiny"))
+    reference = Reference(networks)
+    case, (truth, _, _) = reference.cases[0], reference.truth[0]
+    (prediction,) = model.predict([Utterance(case.waveforms[0], case.tokens[0])])
+    logits = truth["logits"][0].astype(np.float64)
+    expected = np.exp(logits - logits.max())
+    assert prediction.arousal == pytest.approx(float(np.clip(truth["arousal"][0], 1, 5)), abs=1e-4)
+    assert prediction.valence == pytest.approx(float(np.clip(truth["valence"][0], 1, 5)), abs=1e-4)
+    assert prediction.probabilities == pytest.approx((expected / expected.sum()).tolist(), abs=1e-4)

@@ -1,0 +1,31 @@
+"""Serving imports neither torch nor transformers nor training."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+FORBIDDEN = {"torch", "torchaudio", "transformers", "training", "librosa", "scipy", "onnx"}
+FILES = sorted((ROOT / "app").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_file_imports_training_packages(path: Path) -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            imported.add((node.module or "").split(".")[0])
+    assert not imported & FORBIDDEN
+
+
+def test_nothing_loads_them_on_the_way() -> None:
+    modules = ", ".join(f"app.{path.stem}" for path in FILES if path.stem != "__init__")
+    code = f"import sys, {modules}; print(*({FORBIDDEN!r} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -1,0 +1,167 @@
+"""The loop learns, keeps its best, repeats itself from its seed and stops at a loss that is no number."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.augment import mask_frequencies
+from training.config import EmotionStageConfig, Stage, load_preset
+from training.data import DataError
+from training.encoder import TOKENIZER_FILE, EncoderError, load_encoder
+from training.features import delta
+from training.networks import Networks, Outputs, RunError, load_networks, save_config
+from training.smoke import TINY, make_corpus, make_encoder
+from training.train import class_weights, drop_modalities, regression_loss, train_stage
+from training.utterance import Utterance
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture
+def make_networks(encoder: Path, tmp_path: Path) -> Callable[..., Networks]:
+    def make(**overrides: object) -> Networks:
+        values = {**TINY, "text.encoder": str(encoder), **overrides}
+        networks = Networks(load_preset("starter", values), load_encoder(str(encoder)))
+        save_config(tmp_path, networks)
+        shutil.copyfile(encoder / TOKENIZER_FILE, tmp_path / TOKENIZER_FILE)
+        return networks
+
+    return make
+
+
+@pytest.mark.parametrize("stage", ["audio", "text"])
+def test_a_stage_learns_what_can_be_learned(
+    stage: Stage, make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    overrides = {"epochs": 12, "patience": 12, "limit": 8, "batch_size": 4, "decay": 1.0, "learning_rate": 3e-3}
+    networks = make_networks(**{f"train.{stage}.{key}": value for key, value in overrides.items()})
+    score = train_stage(stage, networks, corpus, tmp_path, CPU)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert score == pytest.approx(max(line["score"] for line in lines), abs=1e-5)
+    assert score > 0.5
+
+
+def test_the_best_weights_are_what_is_left(
+    make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    networks = make_networks()
+    for stage in ("audio", "text", "emotion"):
+        train_stage(stage, networks, corpus, tmp_path, CPU)
+    again = load_networks(tmp_path)
+    for name, value in networks.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_a_seed_repeats_itself(make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path) -> None:
+    first, second = make_networks(), make_networks()
+    for networks in (first, second):
+        train_stage("audio", networks, corpus, tmp_path, CPU)
+    for one, other in zip(first.audio.parameters(), second.audio.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_emotion_stage_leaves_the_regressors_alone(
+    make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    networks = make_networks()
+    before = {name: value.clone() for name, value in networks.state_dict().items()}
+    train_stage("emotion", networks, corpus, tmp_path, CPU)
+    changed = {
+        name.split(".")[0] for name, value in networks.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert changed == {"emotion"}
+
+
+def test_a_loss_that_is_no_number_names_the_batch(
+    make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    networks = make_networks()
+    torch.nn.init.constant_(networks.audio.block[0].fc1.weight, float("nan"))
+    with pytest.raises(DataError, match=r"nan in the batch of \w+_\d"):
+        train_stage("audio", networks, corpus, tmp_path, CPU)
+
+
+def test_nothing_to_learn_is_said(
+    make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="Stage audio: 0 utterances"):
+        train_stage("audio", make_networks(), [u.model_copy(update={"arousal": None}) for u in corpus], tmp_path, CPU)
+
+
+def test_a_run_without_weights_names_the_command(make_networks: Callable[..., Networks], tmp_path: Path) -> None:
+    make_networks()
+    with pytest.raises(RunError, match="maeum-train train audio"):
+        load_networks(tmp_path)
+
+
+def test_an_encoder_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="--text-encoder"):
+        load_encoder(str(tmp_path / "none"))
+
+
+def test_losses() -> None:
+    truth = torch.tensor([1.0, 2.0, 4.0])
+    assert regression_loss("rmse", truth + 0.5, truth).item() == pytest.approx(0.5, abs=1e-4)
+    assert regression_loss("ccc", truth, truth).item() == pytest.approx(0, abs=1e-6)
+    flat = torch.full((3,), float(truth.mean()), requires_grad=True)
+    loss = regression_loss("ccc", flat, truth)
+    loss.backward()
+    assert loss.item() == pytest.approx(1, abs=1e-6)
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()
+
+
+def test_class_weights_balance_what_occurs() -> None:
+    learning = [Utterance(id=str(i), corpus="c", emotion=e) for i, e in enumerate(["sad"] * 3 + ["happy"])]
+    weights = class_weights(learning, ("neutral", "sad", "happy"))
+    assert weights.tolist() == pytest.approx([0, 4 / 6, 2])
+
+
+def test_dropping_a_modality_never_leaves_nothing() -> None:
+    torch.manual_seed(0)
+    rows = 400
+    outputs = Outputs(
+        *(torch.zeros(rows) for _ in range(2)),
+        audio_embedding=torch.zeros(rows, 2, 4),
+        audio_mask=torch.ones(rows, 2, dtype=torch.bool),
+        text_embedding=torch.zeros(rows, 3, 4),
+        text_mask=torch.arange(rows)[:, None].expand(-1, 3) % 2 == 0,  # every other has words
+    )
+    drop_modalities(outputs, EmotionStageConfig(drop_audio=0.4, drop_text=0.4))
+    heard, read = outputs.audio_mask.any(dim=1), outputs.text_mask.any(dim=1)
+    assert (heard | read).all()
+    assert heard[1::2].all()
+    assert 0.25 < (~heard[::2]).float().mean() < 0.55
+    assert 0.25 < (~read[::2]).float().mean() < 0.55
+
+
+def test_frequency_masking_fills_one_band_and_takes_the_difference_anew() -> None:
+    torch.manual_seed(0)
+    frames = torch.tensor([20, 12])
+    log_mel = torch.full((2, 20, 128), -40.0)
+    features = torch.stack((log_mel, torch.zeros_like(log_mel)), dim=1)
+    masked = mask_frequencies(features, frames, share=1.0)
+    for row, count in enumerate(frames.tolist()):
+        touched = (masked[row, 0, :count] != -40).any(dim=0).nonzero().flatten()
+        assert len(touched) == touched.max() - touched.min() + 1
+        assert len(touched) <= 29
+        assert (masked[row, 0, count:] == -40).all()
+    assert (masked[:, 0] <= 0).all()
+    assert (masked[:, 0] >= -80).all()
+    assert torch.equal(masked[:1, 1], delta(masked[:1, 0], frames[:1]))
+    assert torch.equal(mask_frequencies(features, frames, share=0.0), features)
