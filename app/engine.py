@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from app.errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, RuntimeConflict
 from app.manifest import GRAPH_NAMES, GraphName, Manifest, Precision
+from app.padding import right_pad
 
 Provider = Literal["cpu", "cuda"]
 
@@ -51,10 +52,7 @@ class Prediction:
 
 
 class Engine:
-    """One replica of a version on one device. `predict` may be called from one thread at a time.
-
-    `batches`: whether a batch is computed at once. If not, its utterances are run one after another.
-    """
+    """One replica of a version on one device. `predict` may be called from one thread at a time."""
 
     def __init__(
         self, folder: Path, manifest: Manifest, precision: Precision, provider: Provider = "cpu", threads: int = 1
@@ -65,8 +63,6 @@ class Engine:
         """
         check_runtime()
         self._manifest = manifest
-        # Dynamic quantisation takes one scale over a whole tensor, so a neighbour in the batch would change the answer.
-        self.batches = precision != "int8"
         sessions = {
             name: _session(folder / manifest.graphs[precision][name].file, name, provider, threads)
             for name in GRAPH_NAMES
@@ -90,9 +86,8 @@ class Engine:
 
     def predict(self, batch: Sequence[Utterance]) -> list[Prediction]:
         """One prediction for each utterance, independent of its neighbours. Raises InferenceFailed."""
-        parts = [batch] if self.batches else [[utterance] for utterance in batch]
         try:
-            return [prediction for part in parts if part for prediction in self._forward(part)]
+            return self._forward(batch) if batch else []
         except Exception as error:  # onnxruntime's exceptions have no base of their own
             raise InferenceFailed from error
 
@@ -121,7 +116,7 @@ class Engine:
         waveforms = {row: item.waveform for row, item in enumerate(batch) if item.waveform is not None}
         if not waveforms:
             return {}, *self._absent(len(batch))
-        waveform, length = _pad(list(waveforms.values()), np.float32)
+        waveform, length = right_pad(list(waveforms.values()))
         arousal, embedding, mask = self._audio_session.run(
             ["arousal", "audio_embedding", "audio_mask"], {"waveform": waveform, "waveform_length": length}
         )
@@ -133,7 +128,7 @@ class Engine:
         ids = {row: item.input_ids for row, item in enumerate(batch) if item.input_ids is not None}
         if not ids:
             return {}, *self._absent(len(batch))
-        input_ids, length = _pad(list(ids.values()), np.int64)
+        input_ids, length = right_pad(list(ids.values()))
         mask = np.arange(input_ids.shape[1]) < length[:, None]
         valence, embedding = self._text_session.run(
             ["valence", "text_embedding"], {"input_ids": input_ids, "attention_mask": mask.astype(np.int64)}
@@ -195,15 +190,6 @@ def _session(path: Path, name: GraphName, provider: Provider, threads: int) -> A
     if not (has_inputs and has_outputs):
         raise ModelCorrupt(f"{path} is no {name} graph, which takes {inputs} and gives {outputs}.")
     return session
-
-
-def _pad(rows: list[NDArray[Any]], dtype: type[np.generic]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """`rows` right-padded with zeros to [rows, longest], and their lengths."""
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    padded = np.zeros((len(rows), int(lengths.max())), dtype=dtype)
-    for target, row in zip(padded, rows, strict=True):
-        target[: len(row)] = row
-    return padded, lengths
 
 
 def _spread(rows: list[int], values: NDArray[Any], size: int) -> NDArray[Any]:

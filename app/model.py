@@ -15,16 +15,12 @@ from app.tokenizer import TextTokenizer
 
 @dataclass(frozen=True)
 class Model:
-    """A version that can answer: `predict` gives one prediction for each utterance of a batch.
-
-    `batches`: whether a batch is computed at once, so that utterances gain by leaving together.
-    """
+    """A version that can answer: `predict` gives one prediction for each utterance of a batch."""
 
     manifest: Manifest
     card: str
     tokenizer: TextTokenizer
     predict: Callable[[Sequence[Utterance]], list[Prediction]]
-    batches: bool
     precision: Precision
     provider: Provider
 
@@ -42,7 +38,7 @@ def load_model(settings: Settings) -> Model:
     engine = Engine(folder, manifest, precision, settings.provider, settings.threads or physical_cores())
     engine.warm_up()
     card = (folder / manifest.card.file).read_text(encoding="utf-8")
-    return Model(manifest, card, tokenizer, engine.predict, engine.batches, precision, settings.provider)
+    return Model(manifest, card, tokenizer, engine.predict, precision, settings.provider)
 
 
 def choose_precision(manifest: Manifest, settings: Settings) -> Precision:

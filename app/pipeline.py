@@ -57,7 +57,7 @@ class Pipeline:
         self._batcher = Batcher(
             self.model.predict,
             self._positions,
-            max_batch=self._settings.max_batch if self.model.batches else 1,
+            max_batch=self._settings.max_batch,
             max_cost=self._settings.max_batch_positions,
             max_queue=self._settings.max_queue,
         )

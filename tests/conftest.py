@@ -17,7 +17,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from starlette.testclient import TestClient
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
@@ -163,9 +163,9 @@ def write_version(store: Path, name: str = "starter", version: str = "0.1.0") ->
     graphs: dict[str, dict[str, Any]] = {"fp32": {}, "int8": {}}
     for graph, model in fp32.items():
         onnx.save(model, folder / f"{graph}.onnx")
-        quantize_dynamic(
-            folder / f"{graph}.onnx", folder / f"{graph}.int8.onnx", ["MatMul"], weight_type=QuantType.QInt8
-        )
+        quantiser = MatMulNBitsQuantizer(model, bits=8, block_size=16, is_symmetric=True, accuracy_level=4)
+        quantiser.process()
+        onnx.save(quantiser.model.model, folder / f"{graph}.int8.onnx")
         graphs["fp32"][graph] = _stored(folder / f"{graph}.onnx")
         graphs["int8"][graph] = _stored(folder / f"{graph}.int8.onnx")
     tokenizer.save(str(folder / "tokenizer.json"))

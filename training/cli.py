@@ -74,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--name", required=True)
     command.add_argument("--version", required=True, help="such as 1.0.0")
     command.add_argument("--license", default="LicenseRef-unstated", help="SPDX id of the weights' licence")
-    command.add_argument("--about", type=Path, help="Markdown for the card: what the weights learned from, and its terms")
+    command.add_argument(
+        "--about", type=Path, help="Markdown for the card: what the weights learned from, and its terms"
+    )
     command.add_argument("--precisions", nargs="+", choices=["fp32", "int8"], default=["int8", "fp32"])
     command.add_argument("--data", type=Path, help="folder with manifest.jsonl: calibrates and measures the version")
     command.set_defaults(run=export)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from app.audio import decode
 from app.errors import MaeumError
+from app.padding import right_pad
 from app.tokenizer import TextTokenizer
 from training.features import HOP_LENGTH
 from training.utterance import Utterance
@@ -164,8 +165,8 @@ def approximate_length(utterance: Utterance) -> float:
 
 def collate(examples: Sequence[Example], classes: Sequence[str]) -> Batch:
     """Pads to the longest of the batch, no further."""
-    waveform, waveform_length = _pad([example.waveform for example in examples])
-    input_ids, tokens = _pad([example.input_ids for example in examples])
+    waveform, waveform_length = map(torch.from_numpy, right_pad([example.waveform for example in examples]))
+    input_ids, tokens = map(torch.from_numpy, right_pad([example.input_ids for example in examples]))
     utterances = [example.utterance for example in examples]
     nan = float("nan")
     return Batch(
@@ -178,15 +179,6 @@ def collate(examples: Sequence[Example], classes: Sequence[str]) -> Batch:
         valence=torch.tensor([nan if u.valence is None else u.valence for u in utterances]),
         emotion=torch.tensor([classes.index(u.emotion) if u.emotion in classes else NO_CLASS for u in utterances]),
     )
-
-
-def _pad(arrays: Sequence[NDArray[np.float32]] | Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
-    """Right-padded with zeros [batch, longest], and the lengths [batch]."""
-    lengths = [len(array) for array in arrays]
-    padded = np.zeros((len(arrays), max(1, *lengths)), dtype=arrays[0].dtype)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return torch.from_numpy(padded), torch.tensor(lengths)
 
 
 def loader(examples: Examples, classes: Sequence[str], batches: Iterable[list[int]]) -> DataLoader[Example]:

@@ -7,6 +7,7 @@ unequal lengths, with both modalities and with one.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from app.manifest import GraphName
+from app.padding import right_pad
 from training.features import HOP_LENGTH, SAMPLE_RATE
 from training.graphs import SIGNATURES
 from training.networks import Networks
 
 TOLERANCE = 1e-4
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 Sessions = dict[GraphName, onnxruntime.InferenceSession]
 
 
@@ -43,9 +45,9 @@ def cases(networks: Networks, seed: int = 0) -> Iterator[Case]:
     longest = networks.config.audio.max_frames * HOP_LENGTH - 1
     most = networks.config.text.max_tokens
     second = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    click = np.zeros(5000, dtype=np.float32)
+    click = np.zeros(5000)
     click[2500] = 1.0
-    waveforms = {
+    waveforms: dict[str, NDArray[np.float64]] = {
         "noise": random.standard_normal(3 * SAMPLE_RATE) * 0.1,
         "tone": np.sin(2 * np.pi * 220 * second) * np.hanning(SAMPLE_RATE),
         "silence": np.zeros(20_000),
@@ -102,7 +104,7 @@ class Reference:
         )
 
 
-def _distance(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
+def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
     """The largest absolute difference; NaN where either has one."""
     return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
 
@@ -120,8 +122,8 @@ def _in_graphs(sessions: Sessions, case: Case) -> list[Arrays]:
         outputs = list(SIGNATURES[name][1])
         return dict(zip(outputs, sessions[name].run(outputs, given), strict=True))
 
-    waveform, length = _padded(case.waveforms)
-    ids, tokens = _padded(case.tokens)
+    waveform, length = right_pad(case.waveforms)
+    ids, tokens = right_pad(case.tokens)
     read = np.arange(ids.shape[1]) < tokens[:, None]
     heard = run("audio_arousal", {"waveform": waveform, "waveform_length": length})
     understood = run("text_valence", {"input_ids": ids, "attention_mask": read.astype(np.int64)})
@@ -143,8 +145,8 @@ def _in_graphs(sessions: Sessions, case: Case) -> list[Arrays]:
 @torch.no_grad()
 def _in_torch(networks: Networks, case: Case) -> list[Arrays]:
     """The same, computed by the networks."""
-    waveform, length = (torch.from_numpy(array) for array in _padded(case.waveforms))
-    ids, tokens = (torch.from_numpy(array) for array in _padded(case.tokens))
+    waveform, length = (torch.from_numpy(array) for array in right_pad(case.waveforms))
+    ids, tokens = (torch.from_numpy(array) for array in right_pad(case.tokens))
     read = torch.arange(ids.shape[1]) < tokens[:, None]
     arousal, audio_embedding, audio_mask = networks.audio(waveform, length)
     valence, text_embedding = networks.text(ids, read.long())
@@ -161,13 +163,3 @@ def _in_torch(networks: Networks, case: Case) -> list[Arrays]:
         {"logits": networks.emotion(audio_embedding, audio_mask, text_embedding, none_read).numpy()},
         {"logits": networks.emotion(audio_embedding, none_heard, text_embedding, read).numpy()},
     ]
-
-
-def _padded(
-    arrays: list[NDArray[np.float32]] | list[NDArray[np.int64]],
-) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
-    lengths = np.array([len(array) for array in arrays])
-    padded = np.zeros((len(arrays), lengths.max()), dtype=arrays[0].dtype)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return padded, lengths

@@ -45,8 +45,7 @@ TINY: dict[str, object] = {
 
 def smoke(folder: Path) -> dict[str, object]:
     """Leaves everything in `folder` and returns the exported model's answer to one utterance."""
-    write_manifest(folder / "manifest.jsonl", _corpus(folder))
-    utterances = list(read_manifest(folder / "manifest.jsonl"))
+    utterances = make_corpus(folder)
     encoder = make_encoder(folder / "tiny-encoder")
     run = folder / "run"
     networks = Networks(load_preset("starter", {**TINY, "text.encoder": str(encoder)}), load_encoder(str(encoder)))
@@ -82,8 +81,13 @@ def make_encoder(folder: Path, width: int = 64) -> Path:
     return folder
 
 
-def _corpus(folder: Path) -> Iterator[Utterance]:
-    """Four utterances an emotion: a tone for a voice, a little noisier each time, and two words."""
+def make_corpus(folder: Path) -> list[Utterance]:
+    """Four utterances an emotion, read from a manifest: a tone for a voice, ever noisier, and two words."""
+    write_manifest(folder / "manifest.jsonl", _utterances(folder))
+    return list(read_manifest(folder / "manifest.jsonl"))
+
+
+def _utterances(folder: Path) -> Iterator[Utterance]:
     random = np.random.default_rng(0)
     for number, (emotion, words) in enumerate(WORDS.items()):
         for take, split in enumerate(SPLITS):

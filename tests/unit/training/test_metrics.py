@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from training.metrics import bootstrap, ccc, confusion, ece, fit_temperature, macro_f1, pearson, recall_by_class, rmse
-from training.metrics import softmax, uar
+from training.metrics import (
+    bootstrap,
+    ccc,
+    confusion,
+    ece,
+    fit_temperature,
+    macro_f1,
+    pearson,
+    recall_by_class,
+    rmse,
+    softmax,
+    uar,
+)
 
 
 def test_scores() -> None:
