@@ -3,9 +3,8 @@
 Every figure is the manifest's.
 """
 
-from collections.abc import Mapping
-
 from app.manifest import Manifest
+from training.evaluation.wording import beside, headline
 
 CARD_FILE = "MODEL_CARD.md"
 
@@ -46,37 +45,20 @@ def _figures(manifest: Manifest) -> str:
     if not manifest.evaluation:
         return "Not measured.\n"
     precision = manifest.evaluation["precision"]
+    measured = {name: figures for name, figures in manifest.evaluation.items() if isinstance(figures, dict)}
+    met = [name for name, figures in measured.items() if figures["speakers_met"]]
     lines = [
-        f"Measured on the {precision} graphs through the serving engine, on speakers, films and comments that no stage",
-        "of the training met. In brackets the 95 % interval by bootstrap over speakers, or over utterances (`u`) where",
-        "there are fewer than five speakers; the latter says nothing about other speakers.",
+        f"Measured on the {precision} graphs through the serving engine, on the test split: utterances that no stage",
+        "of the training met. In brackets the 95 % interval by bootstrap over speakers; where too few are known,",
+        "over sessions (`s`: films, say), else over utterances (`u`); these say nothing about other speakers.",
+        *(f"Speakers of `{name}` are in training too: this is not how it does with strangers." for name in met),
         "",
         "| what | n | figure | beside |",
         "|---|---|---|---|",
     ]
-    for name, figures in manifest.evaluation.items():
-        if isinstance(figures, Mapping):
-            lines.append(f"| {name} | {figures['n']} | {_figure(figures)} | {_beside(figures)} |")
+    for name, figures in measured.items():
+        lines.append(f"| {name} | {figures['n']} | {headline(figures)} | {beside(figures)} |")
     return "\n".join(lines) + "\n"
-
-
-def _figure(figures: Mapping[str, object]) -> str:
-    unit = " u" if figures["resampled"] == "utterances" else ""
-    named = {"uar": "UAR", "macro_f1": "macro F1", "auc": "AUC", "ccc": "CCC"}
-    shown = []
-    for key, title in named.items():
-        interval = figures.get(f"{key}_95")
-        if isinstance(interval, list | tuple):
-            shown.append(f"{title} {figures[key]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}{unit}]")
-    return ", ".join(shown)
-
-
-def _beside(figures: Mapping[str, object]) -> str:
-    if "uar" in figures:
-        return f"chance UAR {figures['chance_uar']:.2f}; ECE {figures['ece']:.3f}; accuracy {figures['accuracy']:.3f}"
-    if "auc" in figures:
-        return "chance 0.5; angry and happy against sad and neutral"
-    return f"Pearson {figures['pearson']:.3f}; RMSE {figures['rmse']:.3f}, of the mean {figures['mean_rmse']:.3f}"
 
 
 def _drift(manifest: Manifest) -> str:

@@ -3,13 +3,16 @@
 Always over a whole corpus, never a mean over batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+DRAWS = 1000  # of the bootstrap: the ends of a 95 % interval are then the 25th values from either end
 
 
 def ccc(truth: Floats, predicted: Floats) -> float:
@@ -31,6 +34,16 @@ def rmse(truth: Floats, predicted: Floats) -> float:
     return float(np.sqrt(np.square(truth - predicted).mean()))
 
 
+def auc(positive: NDArray[np.bool_], scores: Floats) -> float:
+    """Area under the ROC curve, 0..1: how often a positive scores above a negative, ties counting half (Mann and
+    Whitney, 1947). NaN unless both occur."""
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    high = int(positive.sum())
+    pairs = high * (len(scores) - high)
+    return float((ranks[positive].sum() - high * (high + 1) / 2) / pairs) if pairs else float("nan")
+
+
 def confusion(truth: Ints, predicted: Ints, classes: int) -> Ints:
     """Counts [truth, predicted]."""
     return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes).astype(np.int64)
@@ -40,6 +53,11 @@ def recall_by_class(matrix: Ints) -> Floats:
     """Recall of each class [classes]; NaN for a class that does not occur."""
     heard = matrix.sum(axis=1)
     return np.divide(np.diag(matrix), heard, out=np.full(len(matrix), np.nan), where=heard > 0)
+
+
+def accuracy(matrix: Ints) -> float:
+    """Share of right answers, 0..1."""
+    return float(matrix.trace() / matrix.sum())
 
 
 def uar(matrix: Ints) -> float:
@@ -58,6 +76,11 @@ def macro_f1(matrix: Ints) -> float:
     return float(f1_by_class(matrix)[matrix.sum(axis=1) > 0].mean())
 
 
+def weighted_f1(matrix: Ints) -> float:
+    """Mean F1 weighted by how often each class occurs: where one class is most of a corpus, it is most of this."""
+    return float(np.average(f1_by_class(matrix), weights=matrix.sum(axis=1)))
+
+
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     """Probabilities [utterances, classes]."""
     scaled = logits / temperature
@@ -65,12 +88,20 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
-    """Expected calibration error of the top class over equal bins of confidence (Guo et al., 2017)."""
+def reliability(probabilities: Floats, truth: Ints, bins: int = 15) -> tuple[Ints, Floats, Floats]:
+    """Count, mean confidence and accuracy [bins] of the top class over equal bins of confidence; NaN in empty bins."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(right[bin_of == b].mean() - confidence[bin_of == b].mean()) * (bin_of == b).mean() for b in set(bin_of)]
-    return float(sum(gaps))
+    counts = np.bincount(bin_of, minlength=bins)
+    sums = (np.bincount(bin_of, weights=values, minlength=bins) for values in (confidence, right))
+    means = [np.divide(total, counts, out=np.full(bins, np.nan), where=counts > 0) for total in sums]
+    return counts.astype(np.int64), means[0], means[1]
+
+
+def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
+    """Expected calibration error, 0..1: the mean gap of confidence and accuracy over the bins (Guo et al., 2017)."""
+    counts, confidence, right = reliability(probabilities, truth, bins)
+    return float(np.nansum(np.abs(confidence - right) * counts) / counts.sum())
 
 
 def fit_temperature(logits: Floats, truth: Ints) -> float:
@@ -81,13 +112,40 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
     return round(float(candidates[int(np.argmin(losses))]), 3)
 
 
-def bootstrap(statistic: Callable[[Ints], float], groups: Sequence[str], seed: int, draws: int = 1000) -> list[float]:
-    """95 % interval [low, high] of `statistic(indices)` with whole groups (speakers) drawn with replacement."""
-    names = sorted(set(groups))
-    members = {name: np.flatnonzero(np.asarray(groups) == name) for name in names}
+def resamples(groups: Sequence[str], seed: int, draws: int = DRAWS) -> Iterator[Ints]:
+    """Yields `draws` times the rows of whole groups (speakers) drawn with replacement, as many as there are."""
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    by_group = np.argsort(group_of, kind="stable")
+    sizes = np.bincount(group_of)
+    starts = np.cumsum(sizes) - sizes
     random = np.random.default_rng(seed)
-    values = [
-        statistic(np.concatenate([members[names[i]] for i in random.integers(len(names), size=len(names))]))
-        for _ in range(draws)
-    ]
-    return [round(float(q), 4) for q in np.quantile(values, [0.025, 0.975])]
+    for _ in range(draws):
+        drawn = random.integers(len(sizes), size=len(sizes))
+        lengths = sizes[drawn]
+        # Where each drawn group begins in `by_group`, less where it begins in the sample, plus the place in the sample.
+        shifts = starts[drawn] - (np.cumsum(lengths) - lengths)
+        yield by_group[np.repeat(shifts, lengths) + np.arange(lengths.sum())]
+
+
+def bootstrap(statistic: Callable[[Ints], float], groups: Sequence[str], seed: int, draws: int = DRAWS) -> list[float]:
+    """95 % interval [low, high] of `statistic(rows)` with whole groups (speakers) drawn with replacement."""
+    return _interval(statistic(rows) for rows in resamples(groups, seed, draws))
+
+
+def intervals(
+    statistics: Callable[[Ints], Mapping[str, float]], groups: Sequence[str], seed: int, draws: int = DRAWS
+) -> dict[str, list[float]]:
+    """`bootstrap` of several statistics by name, all on the same draws."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for rows in resamples(groups, seed, draws):
+        for name, value in statistics(rows).items():
+            values[name].append(value)
+    return {name: _interval(drawn) for name, drawn in values.items()}
+
+
+def _interval(values: Iterable[float]) -> list[float]:
+    """Percentiles 2.5 and 97.5 of what is a number: a draw may lack a class, and then says nothing of its recall.
+
+    Both NaN where no draw says anything."""
+    known = [value for value in values if not np.isnan(value)]
+    return [round(float(q), 4) for q in np.quantile(known or [np.nan], [0.025, 0.975])]

@@ -1,0 +1,186 @@
+"""The plots of the report, one function each. Every panel says what was heard; captions and n are the report's.
+
+English class names only: matplotlib's own font has no Hangul.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from training.evaluation.answers import Heard
+from training.evaluation.figures import AROUSED, Figures
+from training.evaluation.wording import HEARD_TITLES
+from training.metrics import reliability
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Told apart by the colour-blind (Okabe and Ito).
+COLOURS: dict[Heard, str] = {"audio": "#0072B2", "text": "#D55E00", "both": "#009E73"}
+GREY = "#8a8f98"
+FEW = 10  # answers; fewer in a bin say little, and are drawn hollow
+DENSE = 500  # utterances; more would hide each other as points
+MIN_STEP = 0.05  # of arousal and valence; labels that lie closer are binned
+MARGIN = 0.25  # of arousal and valence, around the scale
+
+
+def plot_confusion(heard: Mapping[Heard, Figures], classes: Sequence[str]) -> Figure:
+    """Share of each true class that got each answer, a panel for each modality; grey rows did not occur."""
+    figure, panels = _row(len(heard), width=4.3, height=4.3)
+    for panel, (name, figures) in zip(panels, heard.items(), strict=True):
+        counts = np.array(figures["confusion"])
+        support = counts.sum(axis=1, keepdims=True)
+        shares = np.divide(counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
+        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        panel.set_facecolor("#eceef1")  # shows where a row is NaN
+        for row, column in np.argwhere(counts > 0):
+            share = shares[row, column]
+            colour = "white" if share > 0.5 else "#222222"
+            text = f"{_percent(share)}\n{counts[row, column]:,}"
+            panel.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+        panel.set_title(HEARD_TITLES[name])
+        panel.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+        panel.set_yticks(range(len(classes)), classes)
+        panel.set_xlabel("answer")
+        panel.tick_params(length=0)
+        panel.spines[:].set_visible(False)
+    panels[0].set_ylabel("truth")
+    return figure
+
+
+def plot_reliability(heard: Mapping[Heard, tuple[Floats, Ints]]) -> Figure:
+    """How often answers of a confidence are right, of probabilities [utterances, classes] and truth, by modality."""
+    figure = Figure(figsize=(4.0 * len(heard), 5.0), layout="constrained")
+    grid = figure.subplots(2, len(heard), squeeze=False, sharex=True, gridspec_kw={"height_ratios": [4, 1]})
+    for column, (name, (probabilities, truth)) in enumerate(heard.items()):
+        counts, confidence, right = reliability(probabilities, truth)
+        upper, lower = grid[0, column], grid[1, column]
+        upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as sure as right")
+        known = counts > 0
+        upper.plot(confidence[known], right[known], color=COLOURS[name], linewidth=1, alpha=0.5)
+        for enough, face in ((counts >= FEW, COLOURS[name]), (known & (counts < FEW), "white")):
+            upper.scatter(
+                confidence[enough],
+                right[enough],
+                s=40,
+                facecolor=face,
+                edgecolor=COLOURS[name],
+                zorder=3,
+                clip_on=False,
+            )
+        upper.set(title=HEARD_TITLES[name], xlim=(0, 1), ylim=(0, 1))
+        lower.bar(
+            (np.arange(len(counts)) + 0.5) / len(counts),
+            counts / counts.sum(),
+            width=0.9 / len(counts),
+            color=COLOURS[name],
+        )
+        lower.set(xlabel="confidence")
+        _plain(upper, lower)
+    grid[0, 0].set_ylabel("share that is right")
+    grid[1, 0].set_ylabel("share of\nanswers")
+    grid[0, 0].legend(loc="upper left", frameon=False, fontsize=8)
+    return figure
+
+
+def plot_recall(heard: Mapping[Heard, Figures], classes: Sequence[str]) -> Figure:
+    """Recall of each class that occurs with its interval, by modality; the line is answering at random."""
+    names = [name for name in classes if any(name in figures["recall"] for figures in heard.values())]
+    figure, (panel,) = _row(1, width=7.0, height=1.0 + 0.6 * len(names))
+    for place, (name, figures) in enumerate(heard.items()):
+        known = [k for k, emotion in enumerate(names) if emotion in figures["recall"]]
+        recall = np.array([figures["recall"][names[k]] for k in known])
+        low, high = np.array([figures["recall_95"][names[k]] for k in known]).T
+        rows = np.array(known) + 0.2 * (place - (len(heard) - 1) / 2)
+        reach = np.maximum(0, [recall - low, high - recall])
+        panel.errorbar(
+            recall, rows, xerr=reach, fmt="o", color=COLOURS[name], capsize=3, label=HEARD_TITLES[name], clip_on=False
+        )
+    panel.axvline(1 / len(names), color=GREY, linestyle="--", linewidth=1, label="at random")
+    panel.set_yticks(range(len(names)), names)
+    panel.invert_yaxis()
+    panel.set(xlim=(0, 1), xlabel="recall")
+    panel.grid(axis="x", color="#e3e5e8")
+    panel.set_axisbelow(True)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    _plain(panel)
+    return figure
+
+
+def plot_scores(truth: Floats, said: Floats, name: str, scale: tuple[float, float]) -> Figure:
+    """Said against true [utterances]: points, or their density where there are many, and the mean answer."""
+    figure, (panel,) = _row(1, width=5.6, height=4.8)
+    edges = _edges(truth, scale)
+    if len(truth) > DENSE:
+        cells = np.linspace(*scale, 41)
+        counts, _, _ = np.histogram2d(truth, said, bins=(edges, cells))
+        mesh = panel.pcolormesh(
+            edges, cells, np.where(counts > 0, counts, np.nan).T, cmap="Blues", norm=LogNorm(1, max(2, counts.max()))
+        )
+        figure.colorbar(mesh, label="utterances (log scale)", shrink=0.85)
+    else:
+        panel.scatter(truth, said, s=18, alpha=0.5, color=COLOURS["audio"], edgecolor="none")
+    panel.plot(scale, scale, color=GREY, linestyle="--", linewidth=1, label="exact")
+    places = np.digitize(truth, edges[1:-1])
+    enough = [k for k in range(len(edges) - 1) if (places == k).sum() >= FEW]
+    panel.plot(
+        [truth[places == k].mean() for k in enough],
+        [said[places == k].mean() for k in enough],
+        color="#D55E00",
+        marker="o",
+        markersize=4,
+        label="mean answer",
+    )
+    limits = (scale[0] - MARGIN, scale[1] + MARGIN)
+    panel.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {name}", ylabel=f"answered {name}")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    _plain(panel)
+    return figure
+
+
+def plot_order(said: Mapping[str, Floats]) -> Figure:
+    """Answered arousal of the utterances of each emotion: every point, and the quartiles."""
+    figure, (panel,) = _row(1, width=6.0, height=1.0 + 0.6 * len(said))
+    medians = {"color": "#222222", "linewidth": 2}
+    panel.boxplot(list(said.values()), orientation="horizontal", widths=0.5, showfliers=False, medianprops=medians)
+    random = np.random.default_rng(0)
+    for row, (emotion, values) in enumerate(said.items(), start=1):
+        rows = row + random.uniform(-0.15, 0.15, len(values))
+        colour = COLOURS["text" if emotion in AROUSED else "audio"]
+        panel.scatter(values, rows, s=14, alpha=min(0.6, 100 / len(values)), color=colour, edgecolor="none")
+    panel.set_yticks(range(1, len(said) + 1), [f"{emotion} ({len(values):,})" for emotion, values in said.items()])
+    panel.invert_yaxis()
+    panel.set_xlabel("answered arousal")
+    _plain(panel)
+    return figure
+
+
+def _edges(truth: Floats, scale: tuple[float, float]) -> Floats:
+    """Columns [columns + 1]: one around each value where raters gave few different ones, else 40 over the scale."""
+    values = np.unique(truth)
+    step = np.diff(values).min(initial=np.inf)
+    if not MIN_STEP < step < np.inf:
+        return np.linspace(*scale, 41)
+    return np.unique(np.concatenate([values - step / 2, values + step / 2]))
+
+
+def _percent(share: float) -> str:
+    """Whole percents that say 0 % and 100 % only of nothing and everything."""
+    if 0 < share < 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
+
+
+def _row(panels: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with `panels` side by side, each of `width` and `height` inches."""
+    figure = Figure(figsize=(width * panels, height), layout="constrained")
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def _plain(*panels: Axes) -> None:
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,90 @@
+"""Writes what was measured: `metrics.json`, a PNG of each plot, and `report.html`, which holds them all."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from training.evaluation.figures import SEED, Figures
+from training.evaluation.glossary import GLOSSARY
+from training.evaluation.measure import Measurement
+from training.evaluation.page import definitions, heading, note, page, paragraph, picture, table
+from training.evaluation.sections import part_sections
+from training.evaluation.wording import beside, headline
+from training.metrics import DRAWS
+from training.utterance import Split
+
+METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
+_DOTS_PER_INCH = 110
+
+
+@dataclass(frozen=True)
+class About:
+    """What was measured on what. `utterances` are those of the split, `judged` those with a label to judge by."""
+
+    model: str
+    precision: str
+    provider: str
+    temperature: float
+    data: str
+    split: Split
+    date: str
+    utterances: int
+    judged: int
+
+
+def write_report(
+    folder: Path,
+    about: About,
+    measurements: Sequence[Measurement],
+    figures: Mapping[str, Figures],
+    scale: tuple[float, float] = (1.0, 5.0),
+) -> Path:
+    """Fills `folder`, made if need be, and returns the report's path. `figures` are by the measurements' names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bootstrap = {"draws": DRAWS, "seed": SEED, "interval": 0.95}
+    metrics = {**asdict(about), "bootstrap": bootstrap, "figures": figures}
+    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
+    (folder / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+
+    body = _head(about, figures)
+    for part in dict.fromkeys(measurement.part for measurement in measurements):
+        measured = [(m, figures[m.name]) for m in measurements if m.part == part]
+        stem = re.sub(r"[^\w-]+", "-", part).strip("-")
+        body += part_sections(part, measured, scale, partial(_keep, folder / stem))
+    body += [heading(2, "What the words mean"), definitions(GLOSSARY)]
+    path = folder / REPORT_FILE
+    path.write_text(page(f"How good is {about.model}?", body), encoding="utf-8")
+    return path
+
+
+def _head(about: About, figures: Mapping[str, Figures]) -> list[str]:
+    """What was measured, and every measurement in a line."""
+    left_out = about.utterances - about.judged
+    fitted = "as trained: not fitted, or fitted as 1" if about.temperature == 1 else "fitted on validation utterances"
+    body = [
+        paragraph(
+            f"Measured on {about.date}: the {about.precision} graphs of {about.model} on {about.provider}, through the "
+            f"engine that serves them, on the {about.split} split of {about.data}. {about.judged:,} of its "
+            f"{about.utterances:,} utterances have labels to judge by"
+            + (f"; the other {left_out:,} count nowhere. " if left_out else ". ")
+            + f"The temperature of the probabilities is {about.temperature:g} ({fitted})."
+        )
+    ]
+    if about.split != "test":
+        body.append(note(f"This is the {about.split} split, which training has seen: no measure of what to expect."))
+    rows = [[name, f"{found['n']:,}", headline(found), beside(found)] for name, found in figures.items()]
+    body.append(table("At a glance; in brackets the 95 % interval", ["", "n", "figure", "beside"], rows, wrap=True))
+    return body
+
+
+def _keep(stem: Path, figure: Figure, name: str, title: str, caption: str) -> str:
+    """Writes the plot to `STEM_NAME.png` and gives it as HTML."""
+    path = stem.with_name(f"{stem.name}_{name}.png")
+    figure.savefig(path, dpi=_DOTS_PER_INCH, bbox_inches="tight", facecolor="white")
+    return picture(path.read_bytes(), title, caption)
