@@ -34,11 +34,19 @@ class AudioInput(_Frozen):
     sample_rate: int = Field(description="Hz")
     hop_length: int = Field(description="Samples a frame; an utterance has 1 + samples // hop_length frames")
     max_frames: int = Field(description="The model hears no more than this many frames")
+    whole_clip: bool = Field(
+        False, description="The graph takes a longer clip whole, as its loudest value sets the level, and cuts it"
+    )
 
     @property
     def max_samples(self) -> int:
         """The longest waveform that still has `max_frames` frames."""
         return self.max_frames * self.hop_length - 1
+
+    @property
+    def taken_samples(self) -> int | None:
+        """Where to cut a waveform before the graph; None where it takes the whole."""
+        return None if self.whole_clip else self.max_samples
 
 
 class TextInput(_Frozen):
@@ -76,6 +84,7 @@ class Manifest(_Frozen):
         min_length=1, description="The three graphs that belong together, by precision"
     )
     card: StoredFile = Field(description="MODEL_CARD.md")
+    checkpoint: StoredFile | None = Field(None, description="Weights to fine-tune from; serving never reads them")
     drift: dict[Precision, dict[str, float]] = Field(
         description="By precision and output: the largest absolute difference to the fp32 torch model at export"
     )
@@ -85,4 +94,4 @@ class Manifest(_Frozen):
     def files(self) -> list[StoredFile]:
         """Every file of the version beside the manifest itself."""
         graphs = [stored for by_name in self.graphs.values() for stored in by_name.values()]
-        return [*graphs, self.text.tokenizer, self.card]
+        return [*graphs, self.text.tokenizer, self.card, *([self.checkpoint] if self.checkpoint else [])]

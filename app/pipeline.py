@@ -107,7 +107,7 @@ class Pipeline:
             clip = decode(audio.read())
             warnings += self._audio_warnings(clip)
             # Copied, so that a long clip is not kept in memory while the part that is heard waits.
-            waveform = clip.samples[: self.model.manifest.audio.max_samples].copy()
+            waveform = clip.samples[: self.model.manifest.audio.taken_samples].copy()
             duration_s = round(clip.duration_s, DECIMALS)
             info = AudioInfo(duration_s=duration_s, sample_rate=clip.sample_rate, channels=clip.channels)
         if text.strip():
@@ -138,10 +138,13 @@ class Pipeline:
         return warnings
 
     def _positions(self, utterance: Utterance) -> int:
-        """Frames and tokens of an utterance: what it costs, padding aside."""
-        waveform, input_ids = utterance.waveform, utterance.input_ids
-        frames = 0 if waveform is None else 1 + len(waveform) // self.model.manifest.audio.hop_length
-        return frames + (0 if input_ids is None else len(input_ids))
+        """Frames and tokens of an utterance: what it costs, padding to its neighbours aside."""
+        manifest, waveform, input_ids = self.model.manifest, utterance.waveform, utterance.input_ids
+        frames = 0 if waveform is None else 1 + len(waveform) // manifest.audio.hop_length
+        tokens = 0 if input_ids is None else len(input_ids)
+        if manifest.semantics == "original":  # its graphs pad everything to the maximum
+            return max(frames, manifest.audio.max_frames) + manifest.text.max_tokens
+        return frames + tokens
 
     def _answer(self, prepared: _Prepared, answered: Answered[Prediction]) -> Answer:
         manifest, prediction = self.model.manifest, answered.result

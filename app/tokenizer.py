@@ -18,7 +18,10 @@ class Tokens:
 
 
 class TextTokenizer:
-    """A `tokenizer.json`, with the padding and truncation stored in it overruled. Safe to share between threads."""
+    """A `tokenizer.json`, with the padding and truncation stored in it overruled. Safe to share between threads.
+
+    `unknown_id` is the token of what it does not know, if it has one.
+    """
 
     def __init__(self, path: Path, max_tokens: int) -> None:
         """Raises ValueError where `path` is no tokenizer or `max_tokens` leaves no room beside its special tokens."""
@@ -35,10 +38,10 @@ class TextTokenizer:
         # the model sees them; `encode` sees to those that are also pieces of the model's own vocabulary.
         self._tokenizer.encode_special_tokens = True
         model = json.loads(text)["model"]
-        unknown = model.get("unk_id", self._tokenizer.token_to_id(model.get("unk_token") or ""))
+        self.unknown_id: int | None = model.get("unk_id", self._tokenizer.token_to_id(model.get("unk_token") or ""))
         added = self._tokenizer.get_added_tokens_decoder()
         # The unknown token is what a word may rightly become.
-        self._special = {index for index, token in added.items() if token.special} - {unknown}
+        self._special = {index for index, token in added.items() if token.special} - {self.unknown_id}
 
     def encode(self, text: str) -> Tokens:
         """The ids of `text`, at most `max_tokens` of them. None of its letters becomes a special token."""
