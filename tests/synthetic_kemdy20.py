@@ -6,6 +6,7 @@ Loudness and pitch follow the arousal of the label and the words follow its vale
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ class Tree:
     broken_wav: list[str] = field(default_factory=list)
     broken_text: list[str] = field(default_factory=list)
     tags_alone: list[str] = field(default_factory=list)
+    broken_biosignals: list[Path] = field(default_factory=list)
 
     @property
     def ties(self) -> list[str]:
@@ -65,7 +67,8 @@ def write_tree(
     """Writes `folder`/KEMDy20_v1_1. With `quirks` every session has a tie, a fear and a disqust, and the first session
     the broken and missing files, which takes at least 12 utterances a session; without, five clean classes in turn.
     The default sessions are in four folds: where fold 0 is tested, 1 tests, 9 validates, 17 and 25 train. With
-    `biosignals` the second session lacks EDA, and every other one has its files under Original/."""
+    `biosignals` the second session lacks EDA, every other one has its files under Original/ and IBI as the wristband
+    exports it, every third one has dates for times, and with `quirks` the first file of TEMP is no table."""
     if quirks and utterances_per_session < 12:
         raise ValueError("the irregularities need at least 12 utterances a session")
     rng = np.random.default_rng(seed)
@@ -90,7 +93,11 @@ def write_tree(
             rows = [[*row[:3], row[3].replace("Sess17", "Sess42"), *row[4:]] for row in rows]
         _write_annotation(tree.root / "annotation" / f"Sess{session:02}_eval.csv", rows, ENCODINGS[(position + 1) % 3])
         if biosignals:
-            _write_biosignals(tree.root, session, ids, rng, original=position % 2 == 1, with_eda=position != 1)
+            _write_biosignals(tree.root, session, ids, rng, position)
+            if quirks and position == 0:
+                broken = min((tree.root / "TEMP" / f"Session{session:02}").iterdir())
+                broken.write_text("<html>not a table</html>\n", encoding="utf-8")
+                tree.broken_biosignals.append(broken)
     return tree
 
 
@@ -165,27 +172,36 @@ def _write_annotation(path: Path, rows: list[list[str]], encoding: str) -> None:
         csv.writer(file).writerows([first, second, *rows])
 
 
-def _write_biosignals(
-    root: Path, session: int, ids: list[str], rng: np.random.Generator, *, original: bool, with_eda: bool
-) -> None:
-    """Empatica E4 files, one a speaker and script: start time, sample rate, then `value,time[,segment id]`."""
+def _write_biosignals(root: Path, session: int, ids: list[str], rng: np.random.Generator, position: int) -> None:
+    """Empatica E4 files, one a speaker and script, 24 samples an utterance of which 16 are marked with it.
+
+    They begin with start time and sample rate; then `value,time[,segment id]`, or `offset,interval,time[,segment id]`
+    below one header row where IBI is as exported. Now and then 8 s of IBI are lost.
+    """
     spoken: dict[str, list[str]] = {}
     for id_ in ids:
         spoken.setdefault(id_.rpartition("_")[0], []).append(id_)
     for kind, level, spread, rate in (("EDA", 0.8, 0.05, 4), ("TEMP", 33.0, 0.03, 4), ("IBI", 0.8, 0.05, None)):
-        if kind == "EDA" and not with_eda:
+        if kind == "EDA" and position == 1:
             continue
-        folder = root / kind / f"Session{session:02}" / ("Original" if original else "")
+        folder = root / kind / f"Session{session:02}" / ("Original" if position % 2 else "")
         folder.mkdir(parents=True)
+        exported = rate is None and position % 2 == 1
         for name, segments in spoken.items():
             start = 1_600_000_000.0 + 3600 * session
-            lines = [f"{start:.6f}", "IBI" if rate is None else f"{rate:.6f}"]
+            lines = [f"{start:.6f},IBI"] if exported else [f"{start:.6f}", "IBI" if rate is None else f"{rate:.6f}"]
             value, time = level, start
             for segment in (*segments, ""):
                 for step in range(24):
                     value += rng.normal(0, spread) - 0.1 * (value - level)
                     gap = kind == "IBI" and rng.random() < 0.1
                     time += 1 / rate if rate else value + (8.0 if gap else 0.0)
+                    cells = [f"{time - start:.6f}"] if exported else []
+                    cells += [f"{value:.3f}", _clock(time) if position % 3 == 2 else f"{time:.3f}"]
                     in_segment = segment and 4 <= step < 20
-                    lines.append(f"{value:.3f},{time:.3f}" + (f",{segment}" if in_segment else ""))
+                    lines.append(",".join([*cells, segment] if in_segment else cells))
             (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _clock(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

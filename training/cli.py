@@ -1,34 +1,30 @@
-"""`maeum-train`: prepare, train, evaluate, export, smoke. Reads the arguments and says what went wrong."""
+"""`maeum-train`: every command of training. Reads the arguments and says what went wrong."""
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+from accelerate import Accelerator
 
 from app.errors import MaeumError
-from app.model import load_model
-from app.settings import Settings
-from training.config import STAGES, ConfigError, load_preset, preset_names
+from training import original
+from training.analysis import command as biosignals
+from training.config import STAGES, Config, ConfigError, load_preset, preset_names
 from training.corpora import prepare
-from training.data import DataError
-from training.encoder import TOKENIZER_FILE, EncoderError, load_encoder, tokenizer_file
-from training.evaluate import evaluate as evaluate_model
-from training.export import ExportError, Release
+from training.errors import TrainingError
+from training.evaluation import command as evaluation
+from training.export import Release
 from training.export import export as export_run
-from training.networks import CONFIG_FILE, Networks, RunError, load_stage, save_config
-from training.parity import ParityError
+from training.folds import train_folds
+from training.run import train as train_run
 from training.smoke import smoke as run_smoke
-from training.train import train_stage
-from training.utterance import ManifestError, read_manifest
+from training.utterance import Utterance, read_manifest
 
 MANIFEST = "manifest.jsonl"
-FAILURES = (ConfigError, DataError, EncoderError, ExportError, MaeumError, ManifestError, ParityError, RunError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,9 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     try:
         status: int = args.run(args)
-    except FAILURES as error:
+    except (MaeumError, TrainingError) as error:
         sys.stderr.write(f"maeum-train: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("maeum-train: stopped; a training goes on with --resume.\n")
+        return 130
     return status
 
 
@@ -51,22 +50,25 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_arguments(command)
     command.set_defaults(run=prepare.run)
 
+    command = commands.add_parser("biosignals", help="analyse KEMDy20's biosignals and labels")
+    biosignals.add_arguments(command)
+    command.set_defaults(run=biosignals.run)
+
     command = commands.add_parser("train", help="train one stage, or all three in their order")
     command.add_argument("stage", choices=[*STAGES, "all"])
-    command.add_argument("--preset", choices=preset_names(), default="paper")
-    command.add_argument("--data", type=Path, required=True, help="folder with manifest.jsonl")
-    command.add_argument("--output", type=Path, required=True, help="the run's folder")
-    command.add_argument("--text-encoder", help="hub name or local folder, instead of the preset's")
-    command.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. train.audio.epochs=3")
-    command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    _add_training_options(command)
+    command.add_argument(
+        "--init-from", type=Path, help="a version's folder to go on from, such as model_store/NAME/1.0.0"
+    )
     command.set_defaults(run=train)
 
+    command = commands.add_parser("folds", help="train, export and evaluate every fold of KEMDy20")
+    _add_training_options(command)
+    command.set_defaults(run=folds)
+
     command = commands.add_parser("evaluate", help="measure a version on a manifest's test split")
-    command.add_argument("model", help="NAME or NAME/VERSION")
-    command.add_argument("--store", type=Path, default=Settings.model_fields["model_store"].default, help="model store")
-    command.add_argument("--data", type=Path, required=True, help="folder with manifest.jsonl")
-    command.add_argument("--output", type=Path, help="write the figures to this file too")
-    command.set_defaults(run=evaluate)
+    evaluation.add_arguments(command)
+    command.set_defaults(run=evaluation.run)
 
     command = commands.add_parser("export", help="make a version of a run: graphs, manifest, tokenizer, card")
     command.add_argument("--run", dest="source", type=Path, required=True, help="the run's folder")
@@ -78,40 +80,55 @@ def parser() -> argparse.ArgumentParser:
         "--about", type=Path, help="Markdown for the card: what the weights learned from, and its terms"
     )
     command.add_argument("--precisions", nargs="+", choices=["fp32", "int8"], default=["int8", "fp32"])
+    command.add_argument("--checkpoint", action="store_true", help="add float16 weights to fine-tune from")
     command.add_argument("--data", type=Path, help="folder with manifest.jsonl: calibrates and measures the version")
     command.set_defaults(run=export)
+
+    command = commands.add_parser("import-original", help="make a version of the published checkpoints")
+    original.add_arguments(command)
+    command.set_defaults(run=original.run)
 
     command = commands.add_parser("smoke", help="train, export and predict on a tiny made-up corpus, in under a minute")
     command.set_defaults(run=smoke)
     return top
 
 
-def train(args: argparse.Namespace) -> int:
-    """Trains the stage that `args` names; `emotion` alone takes the other two from the run's folder."""
+def _add_training_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", choices=preset_names(), default="paper")
+    command.add_argument("--data", type=Path, required=True, help="folder with manifest.jsonl")
+    command.add_argument("--output", type=Path, required=True, help="the run's folder")
+    command.add_argument("--text-encoder", help="hub name or local folder, instead of the preset's")
+    command.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. train.audio.epochs=3")
+    command.add_argument("--cpu", action="store_true", help="leave the GPUs alone")
+    command.add_argument("--resume", action="store_true", help="go on where a broken run stopped")
+
+
+def _configured(args: argparse.Namespace) -> tuple[Config, list[Utterance], Accelerator]:
+    """The preset with its overrides, the corpus, and what it runs on."""
     overrides = dict(_override(text) for text in args.set)
     if args.text_encoder:
         overrides["text.encoder"] = args.text_encoder
     config = load_preset(args.preset, overrides)
-    utterances = list(read_manifest(args.data / MANIFEST))
-    networks = Networks(config, load_encoder(config.text.encoder))
-    save_config(args.output, networks)
-    shutil.copyfile(tokenizer_file(config.text.encoder), args.output / TOKENIZER_FILE)
-    if args.stage == "emotion":
-        load_stage(args.output, networks, "audio")
-        load_stage(args.output, networks, "text")
-    for stage in STAGES if args.stage == "all" else (args.stage,):
-        train_stage(stage, networks, utterances, args.output, torch.device(args.device))
-    print(f"Trained: {args.output}/{CONFIG_FILE} and its checkpoints.")
+    accelerator = Accelerator(cpu=args.cpu, mixed_precision=config.train.precision)
+    return config, list(read_manifest(args.data / MANIFEST)), accelerator
+
+
+def train(args: argparse.Namespace) -> int:
+    """Trains the stage that `args` names; `emotion` alone takes the other two from the run's folder."""
+    config, utterances, accelerator = _configured(args)
+    stages = STAGES if args.stage == "all" else (args.stage,)
+    train_run(stages, config, utterances, args.output, accelerator, args.resume, args.init_from)
+    if accelerator.is_main_process:
+        print(f"Trained: {args.output}. Next: maeum-train export --run {args.output} --name NAME --version 1.0.0")
     return 0
 
 
-def evaluate(args: argparse.Namespace) -> int:
-    """Prints the figures of a version as JSON."""
-    model = load_model(Settings.load(model_store=args.store, model=args.model))
-    figures = json.dumps(evaluate_model(model, list(read_manifest(args.data / MANIFEST))), indent=1, ensure_ascii=False)
-    print(figures)
-    if args.output:
-        args.output.write_text(figures + "\n", encoding="utf-8")
+def folds(args: argparse.Namespace) -> int:
+    """Trains, exports and evaluates each fold, and says where the report is."""
+    config, utterances, accelerator = _configured(args)
+    report = train_folds(config, utterances, args.output, accelerator, args.resume)
+    if accelerator.is_main_process:
+        print(f"Written: {report}")
     return 0
 
 
@@ -120,7 +137,8 @@ def export(args: argparse.Namespace) -> int:
     utterances = list(read_manifest(args.data / MANIFEST)) if args.data else []
     about = args.about.read_text(encoding="utf-8") if args.about else ""
     release = Release(args.name, args.version, args.license, about)
-    print(f"Written: {export_run(args.source, args.store, release, args.precisions, utterances)}")
+    written = export_run(args.source, args.store, release, args.precisions, utterances, args.checkpoint)
+    print(f"Written: {written}")
     return 0
 
 

@@ -9,13 +9,15 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from training.errors import TrainingError
+
 PRESETS = Path(__file__).parent / "presets"
 
 Stage = Literal["audio", "text", "emotion"]
 STAGES: tuple[Stage, ...] = ("audio", "text", "emotion")
 
 
-class ConfigError(Exception):
+class ConfigError(TrainingError):
     """A preset or an override that cannot be used; the message says which value and why."""
 
 
@@ -65,46 +67,57 @@ class EmotionConfig(_Frozen):
 class StageConfig(_Frozen):
     """How one stage is trained."""
 
+    optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 2e-5
-    decay: float = Field(0.8, gt=0, le=1, description="Factor on the learning rate after each epoch")
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(32, ge=1)
-    patience: int = Field(8, ge=1, description="Epochs without a better validation score before stopping")
-    limit: int | None = Field(None, ge=1, description="Optimiser steps an epoch at the most")
-    loss: Literal["rmse", "ccc"] = Field("rmse", description="Of the regressors; the classifier's is cross-entropy")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 halves the time where the processor has it")
-    clip_norm: float | None = Field(None, gt=0, description="Largest norm of the gradient")
     encoder_learning_rate: float = Field(2e-5, description="Of a text encoder that is not frozen")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's; Adam has none")
+    warmup_steps: int = Field(0, ge=0, description="Optimiser steps over which the learning rate rises from nothing")
+    decay: float = Field(0.8, gt=0, le=1, description="Factor on the learning rate after each epoch")
+    clip_norm: float | None = Field(None, gt=0, description="Largest norm of the gradient")
+    loss: Literal["rmse", "ccc"] = Field("rmse", description="Of the regressors; the classifier's is cross-entropy")
+    epochs: int = Field(20, ge=1)
+    patience: int = Field(8, ge=1, description="Epochs without a better validation score before stopping")
+    batch_size: int = Field(32, ge=1, description="Utterances an optimiser step and process")
+    accumulate: int = Field(1, ge=1, description="Parts that a batch is computed in, to save memory")
+    limit: int | None = Field(None, ge=1, description="Optimiser steps an epoch at the most")
+    checkpoint_steps: int = Field(500, ge=1, description="A broken run loses no more optimiser steps than these")
     repeat: dict[str, int] = Field(
         default_factory=dict, description="How often a corpus counts in an epoch; 1 if absent"
     )
 
 
-class AudioStageConfig(StageConfig):
-    """The arousal stage."""
-
-    mask_frequencies: float = Field(
-        0.0, ge=0, le=1, description="Share of training utterances with a random band of mels masked"
-    )
-
-
 class EmotionStageConfig(StageConfig):
-    """The classifier's stage: which modalities it hears, and how often it must do with one."""
+    """The classifier's stage: which modalities it hears, and how classes are evened out."""
 
     drop_audio: float = Field(0.15, ge=0, le=1, description="Share of training utterances with the voice masked")
     drop_text: float = Field(0.15, ge=0, le=1, description="Share with the words masked")
     borrow_text: float = Field(
         0.0, ge=0, le=1, description="Share of voices without a transcript that borrow another utterance's words"
     )
-    class_weights: bool = Field(False, description="Weigh the classes by their inverse frequency")
+    class_weights: bool = Field(False, description="Weigh the classes by their inverse frequency in the loss")
+    balanced: bool = Field(False, description="Draw the classes equally often")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
+class Augmentation(_Frozen):
+    """What training makes of its utterances: three kinds of copy, see training.augment."""
+
+    mode: Literal["copies", "on_the_fly", "none"] = Field(
+        "copies", description="Fixed copies beside the originals, as published, or a new draw in their place each epoch"
+    )
+    classes: tuple[str, ...] = Field(("surprise", "angry", "sad"), description="Emotions augmented; empty: all")
+    share: float = Field(0.5, ge=0, le=1, description="On the fly: share of the utterances that are changed")
+
+
 class TrainConfig(_Frozen):
-    """The three stages."""
+    """The three stages, and what they share."""
 
     seed: int = 1
-    audio: AudioStageConfig = AudioStageConfig()
+    precision: Literal["no", "bf16", "fp16"] = Field("no", description="Mixed precision, by Accelerate's names")
+    compile: bool = Field(False, description="torch.compile for the transformer layers")
+    workers: int = Field(0, ge=0, description="Processes that decode audio for each training process")
+    augment: Augmentation = Augmentation()
+    audio: StageConfig = StageConfig()
     text: StageConfig = StageConfig(decay=0.6, epochs=30, batch_size=16)
     emotion: EmotionStageConfig = EmotionStageConfig(epochs=30, batch_size=16)
 
@@ -117,6 +130,9 @@ class Config(_Frozen):
     """A model and its training."""
 
     preset: str
+    semantics: Literal["masked", "original"] = Field(
+        "masked", description="`original` is for the published checkpoints alone: see training.original_model"
+    )
     audio: AudioConfig = AudioConfig()
     text: TextConfig = TextConfig()
     emotion: EmotionConfig = EmotionConfig()

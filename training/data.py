@@ -1,59 +1,38 @@
-"""From utterances to padded batches: decoding, tokenising, bucketing by length. The models see nothing but `Batch`.
+"""From utterances to examples: decoded, tokenised, and in training augmented. `training.batches` puts them together.
 
 Audio and text are prepared by `app`'s own functions, so that serving cannot drift from training.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from app.audio import decode
 from app.errors import MaeumError
-from app.padding import right_pad
 from app.tokenizer import TextTokenizer
+from training.augment import KINDS, Band, Kind, delete_tokens, draw_band, swap_tokens
+from training.config import Augmentation
+from training.errors import TrainingError
 from training.features import HOP_LENGTH
 from training.utterance import Utterance
 
-POOL = 32  # batches that are sorted by length together: enough to save the padding, few enough to stay random
-NO_CLASS = -1
 
-
-class DataError(Exception):
+class DataError(TrainingError):
     """An utterance that cannot be used; the message names it."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Utterances side by side. A missing modality has length 0; a missing label is NaN, a missing class -1."""
-
-    ids: list[str]
-    waveform: Tensor  # f32 [batch, samples], zeros where there is none
-    waveform_length: Tensor  # i64 [batch]
-    input_ids: Tensor  # i64 [batch, tokens]
-    attention_mask: Tensor  # i64 [batch, tokens]
-    arousal: Tensor  # f32 [batch]
-    valence: Tensor  # f32 [batch]
-    emotion: Tensor  # i64 [batch]
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same on `device`."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ids"}
-        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
-
-
-@dataclass(frozen=True)
 class Example:
-    """One utterance, decoded and tokenised."""
+    """One utterance, decoded and tokenised. A missing modality has length 0."""
 
     utterance: Utterance
-    waveform: NDArray[np.float32]
-    input_ids: NDArray[np.int64]
+    waveform: NDArray[np.float32]  # [samples]
+    input_ids: NDArray[np.int64]  # [tokens]
+    band: Band | None = None
 
 
 class Examples(Dataset[Example]):
@@ -61,7 +40,6 @@ class Examples(Dataset[Example]):
 
     def __init__(self, utterances: Sequence[Utterance], tokenizer: TextTokenizer | None, max_frames: int) -> None:
         """Without a tokenizer only the audio is read."""
-        self.epoch = 0
         self.utterances = utterances
         self.tokenizer = tokenizer
         self.max_samples = max_frames * HOP_LENGTH - 1
@@ -70,9 +48,10 @@ class Examples(Dataset[Example]):
         return len(self.utterances)
 
     def __getitem__(self, index: int) -> Example:
-        return self._example(self.utterances[index])
+        return self.read(self.utterances[index])
 
-    def _example(self, utterance: Utterance) -> Example:
+    def read(self, utterance: Utterance) -> Example:
+        """Raises DataError, naming the utterance."""
         return Example(utterance, self._waveform(utterance), self._tokens(utterance))
 
     def _waveform(self, utterance: Utterance) -> NDArray[np.float32]:
@@ -89,108 +68,68 @@ class Examples(Dataset[Example]):
         return self.tokenizer.encode(utterance.transcript).ids
 
 
-class Borrowing(Examples):
-    """Examples in which a share of the voices without a transcript borrow the words of another utterance.
+class TrainingExamples(Examples):
+    """Examples as training meets them: augmented, and some voices with borrowed words.
 
-    The voice keeps its label: words of the same emotion, neutral ones or any teach the classifier to hear both, and no
-    sentence is ever met with the label of the voice that spoke it. The draw follows from `seed`, `epoch` and the index.
+    Fixed copies stand behind the originals, and are drawn from `seed` and their index; everything else is drawn from
+    `seed`, `epoch` (which the training loop sets) and the index.
     """
 
-    SAME, NEUTRAL = 0.6, 0.3  # shares of the borrowed words; the rest are any
+    SAME, NEUTRAL = 0.6, 0.3  # shares of the borrowed words that agree with the voice or say nothing; the rest are any
 
     def __init__(
-        self, utterances: Sequence[Utterance], tokenizer: TextTokenizer | None, max_frames: int, share: float, seed: int
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: TextTokenizer | None,
+        max_frames: int,
+        augmentation: Augmentation,
+        seed: int,
+        borrow: float = 0.0,
     ) -> None:
+        """`borrow` is the share of voices without a transcript that borrow one."""
+        self.augmentation = augmentation
+        self.kinds: list[Kind | None] = [None] * len(utterances)
+        if augmentation.mode == "copies":
+            rare = [utterance for utterance in utterances if self._augmented(utterance)]
+            self.kinds += [kind for kind in KINDS for _ in rare]
+            utterances = [*utterances, *(utterance for _ in KINDS for utterance in rare)]
         super().__init__(utterances, tokenizer, max_frames)
-        self.share = share
+        self.epoch = 0
         self.seed = seed
+        self.borrow = borrow
         self.words: dict[str, list[str]] = defaultdict(list)
         for utterance in utterances:
             if utterance.audio is None and utterance.transcript is not None and utterance.emotion is not None:
                 self.words[utterance.emotion].append(utterance.transcript)
 
     def __getitem__(self, index: int) -> Example:
-        utterance = self.utterances[index]
-        if utterance.transcript is None and utterance.emotion is not None:
-            random = np.random.default_rng((self.seed, self.epoch, index))
-            if random.random() < self.share:
-                return self._example(
-                    utterance.model_copy(update={"transcript": self._borrow(utterance.emotion, random)})
-                )
-        return self._example(utterance)
+        utterance, kind = self.utterances[index], self.kinds[index]
+        random = np.random.default_rng((self.seed, index) if kind else (self.seed, index, self.epoch))
+        if utterance.transcript is None and utterance.emotion is not None and random.random() < self.borrow:
+            # The voice keeps its label, and no sentence is met with the label of the voice that spoke it.
+            utterance = utterance.model_copy(update={"transcript": self._borrowed(utterance.emotion, random)})
+        on_the_fly = self.augmentation.mode == "on_the_fly" and self._augmented(utterance)
+        if on_the_fly and random.random() < self.augmentation.share:
+            kind = KINDS[random.integers(len(KINDS))]
+        return augmented(self.read(utterance), kind, random)
 
-    def _borrow(self, emotion: str, random: np.random.Generator) -> str | None:
+    def _augmented(self, utterance: Utterance) -> bool:
+        return not self.augmentation.classes or utterance.emotion in self.augmentation.classes
+
+    def _borrowed(self, emotion: str, random: np.random.Generator) -> str | None:
         draw = random.random()
         reading = emotion if draw < self.SAME else "neutral" if draw < self.SAME + self.NEUTRAL else None
         words = self.words.get(reading or "") or [text for texts in self.words.values() for text in texts]
         return words[random.integers(len(words))] if words else None
 
 
-class Bucketed(Sampler[list[int]]):
-    """Batches of like length: shuffled, sorted within pools of `POOL` batches, and the batches shuffled again.
-
-    The order follows from `seed` and `epoch`, which the training loop sets.
-    """
-
-    def __init__(self, utterances: Sequence[Utterance], batch_size: int, seed: int, limit: int | None = None) -> None:
-        """`limit` is the most batches an epoch."""
-        self.lengths = np.array([approximate_length(utterance) for utterance in utterances])
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-        self.batches = -(-len(utterances) // batch_size)
-        if limit is not None:
-            self.batches = min(limit, self.batches)
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        order = random.permutation(len(self.lengths))[: self.batches * self.batch_size]
-        pool = POOL * self.batch_size
-        batches: list[list[int]] = []
-        for start in range(0, len(order), pool):
-            members = order[start : start + pool]
-            members = members[np.argsort(self.lengths[members], kind="stable")]
-            batches += [members[k : k + self.batch_size].tolist() for k in range(0, len(members), self.batch_size)]
-        for index in random.permutation(len(batches)):
-            yield batches[index]
-
-
-def approximate_length(utterance: Utterance) -> float:
-    """What an utterance costs, in seconds of audio and characters of text; good enough to sort by."""
-    return 10 * (utterance.duration_s or 0.0) + len(utterance.transcript or "")
-
-
-def collate(examples: Sequence[Example], classes: Sequence[str]) -> Batch:
-    """Pads to the longest of the batch, no further."""
-    waveform, waveform_length = map(torch.from_numpy, right_pad([example.waveform for example in examples]))
-    input_ids, tokens = map(torch.from_numpy, right_pad([example.input_ids for example in examples]))
-    utterances = [example.utterance for example in examples]
-    nan = float("nan")
-    return Batch(
-        ids=[utterance.id for utterance in utterances],
-        waveform=waveform,
-        waveform_length=waveform_length,
-        input_ids=input_ids,
-        attention_mask=(torch.arange(input_ids.shape[1])[None, :] < tokens[:, None]).long(),
-        arousal=torch.tensor([nan if u.arousal is None else u.arousal for u in utterances]),
-        valence=torch.tensor([nan if u.valence is None else u.valence for u in utterances]),
-        emotion=torch.tensor([classes.index(u.emotion) if u.emotion in classes else NO_CLASS for u in utterances]),
-    )
-
-
-def loader(examples: Examples, classes: Sequence[str], batches: Iterable[list[int]]) -> DataLoader[Example]:
-    """`examples` as `Batch`es, those of each list of indices together."""
-
-    def together(chosen: list[Example]) -> Batch:
-        return collate(chosen, classes)
-
-    return DataLoader(examples, batch_sampler=batches, collate_fn=together)
-
-
-def by_length(utterances: Sequence[Utterance], batch_size: int) -> list[list[int]]:
-    """Indices in batches of like length, the shortest first: every utterance once, with little padding."""
-    order = sorted(range(len(utterances)), key=lambda index: approximate_length(utterances[index]))
-    return [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
+def augmented(example: Example, kind: Kind | None, random: np.random.Generator) -> Example:
+    """The example changed as `kind` says, as far as it has what `kind` changes."""
+    ids, band = example.input_ids, None
+    if kind == "swap" and len(ids):
+        ids = swap_tokens(ids, random)
+    if kind == "mask_delete" and len(ids):
+        ids = delete_tokens(ids, random)
+    if kind in ("mask", "mask_delete") and len(example.waveform):
+        band = draw_band(len(example.waveform), random)
+    return replace(example, input_ids=ids, band=band)

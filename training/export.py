@@ -6,7 +6,7 @@ A version appears whole or not at all.
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -16,7 +16,9 @@ from app.model import load_model
 from app.settings import Settings
 from app.store import MANIFEST_FILE
 from training.card import CARD_FILE, card
+from training.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from training.encoder import TOKENIZER_FILE
+from training.errors import TrainingError
 from training.evaluate import calibrate, evaluate
 from training.features import HOP_LENGTH, SAMPLE_RATE
 from training.graphs import export_fp32, quantise_int8
@@ -25,24 +27,33 @@ from training.parity import Reference
 from training.utterance import Utterance
 
 
-class ExportError(Exception):
+class ExportError(TrainingError):
     """A version that cannot be written; the message says why."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """What a version is called, under which licence (SPDX) its weights stand, and what they learned from (Markdown)."""
+    """What a version is called, under which licence (SPDX) its weights stand, and what they learned from (Markdown).
+
+    `training` is what its manifest says of the training where that is not the run's configuration.
+    """
 
     name: str
     version: str
     license: str
     about: str = ""
+    training: Mapping[str, object] | None = None
 
 
 def export(
-    run: Path, store: Path, release: Release, precisions: Sequence[Precision], utterances: Sequence[Utterance] = ()
+    run: Path,
+    store: Path,
+    release: Release,
+    precisions: Sequence[Precision],
+    utterances: Sequence[Utterance] = (),
+    checkpoint: bool = False,
 ) -> Path:
-    """Writes `store/name/version` and returns it.
+    """Writes `store/name/version` and returns it. With `checkpoint` it carries weights to fine-tune from.
 
     With `utterances` the temperature is fitted on their validation split and the graphs of the first precision are
     measured on their test split. Raises ExportError, RunError and ParityError.
@@ -57,6 +68,9 @@ def export(
         staging = Path(scratch) / release.name / release.version
         staging.mkdir(parents=True)
         manifest = _build(run, networks, staging, release, precisions)
+        if checkpoint:
+            save_checkpoint(staging / CHECKPOINT_FILE, networks)
+            manifest = manifest.model_copy(update={"checkpoint": stored(staging / CHECKPOINT_FILE)})
         _finish(staging, manifest, release.about, precisions[0], utterances)
         staging.rename(target)
     return target
@@ -82,16 +96,24 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
         version=release.version,
         created=date.today().isoformat(),
         preset=config.preset,
-        semantics="masked",
+        semantics=config.semantics,
         license=release.license,
         width=networks.audio.width,
-        audio=AudioInput(sample_rate=SAMPLE_RATE, hop_length=HOP_LENGTH, max_frames=config.audio.max_frames),
+        audio=AudioInput(
+            sample_rate=SAMPLE_RATE,
+            hop_length=HOP_LENGTH,
+            max_frames=config.audio.max_frames,
+            whole_clip=config.semantics == "original",
+        ),
         text=TextInput(tokenizer=stored(folder / TOKENIZER_FILE), max_tokens=config.text.max_tokens),
         emotion=EmotionOutput(classes=config.emotion.classes, temperature=1.0),
         graphs={p: {name: stored(path) for name, path in paths[p].items()} for p in precisions},
         card=stored(folder / CARD_FILE),
         drift={p: {output: float(f"{value:.2g}") for output, value in drifts[p].items()} for p in precisions},
-        training={"text_encoder": Path(config.text.encoder).name, **config.train.model_dump()},
+        training={
+            "text_encoder": Path(config.text.encoder).name,
+            **(config.train.model_dump() if release.training is None else release.training),
+        },
     )
 
 

@@ -54,13 +54,14 @@ def export_fp32(networks: Networks, folder: Path) -> dict[GraphName, Path]:
         _, text_embedding = networks.text(ids, read)
     both = (audio_embedding, audio_mask, text_embedding, read.bool())
     return {
-        "audio_arousal": _export(networks.audio, "audio_arousal", (waveform, length), folder),
-        "text_valence": _export(networks.text, "text_valence", (ids, read), folder),
-        "emotion": _export(networks.emotion, "emotion", both, folder),
+        "audio_arousal": export_graph(networks.audio, "audio_arousal", (waveform, length), folder),
+        "text_valence": export_graph(networks.text, "text_valence", (ids, read), folder),
+        "emotion": export_graph(networks.emotion, "emotion", both, folder),
     }
 
 
-def _export(network: nn.Module, name: GraphName, example: tuple[Tensor, ...], folder: Path) -> Path:
+def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...], folder: Path) -> Path:
+    """Writes one graph in float32, traced on `example`, and returns where."""
     path = folder / f"{name}.fp32.onnx"
     inputs, outputs = SIGNATURES[name]
     with warnings.catch_warnings():

@@ -160,12 +160,15 @@ class TextValence(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         mask = attention_mask.bool()
+        embedding = self.block(self.encode(input_ids, mask), mask) * mask[:, :, None]
+        return self.head(embedding, mask.sum(dim=1))[:, 0], embedding
+
+    def encode(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """What the encoder makes of the tokens: [batch, tokens, width]."""
         # Additive and four-dimensional: transformers takes it as it is, so the trace holds no mask-building of its own.
         additive = (~mask)[:, None, None, :].float() * MASKED
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            x = self.encoder(input_ids=input_ids, attention_mask=additive).last_hidden_state
-        embedding = self.block(x, mask) * mask[:, :, None]
-        return self.head(embedding, mask.sum(dim=1))[:, 0], embedding
+            return self.encoder(input_ids=input_ids, attention_mask=additive).last_hidden_state
 
 
 class Emotion(nn.Module):

@@ -8,16 +8,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from training.batches import Batch
 from training.config import Config, Stage
-from training.data import Batch
 from training.encoder import blank_encoder, load_encoder_config
+from training.errors import TrainingError
 from training.model import AudioArousal, Emotion, TextValence
+from training.original_model import original_networks
 
 CONFIG_FILE = "config.json"
 ENCODER_FOLDER = "encoder"  # the text encoder's own config.json
 
 
-class RunError(Exception):
+class RunError(TrainingError):
     """A run folder that lacks something; the message says what and which command makes it."""
 
 
@@ -36,18 +38,25 @@ class Outputs:
 class Networks(nn.Module):
     """`audio`, `text` and `emotion` of one configuration; what is not pretrained starts from its seed."""
 
+    audio: AudioArousal
+    text: TextValence
+    emotion: Emotion
+
     def __init__(self, config: Config, encoder: PreTrainedModel) -> None:
         super().__init__()
         torch.manual_seed(config.train.seed)
         self.config = config
-        self.audio = AudioArousal(config.audio)
-        self.text = TextValence(config.text, encoder)
+        if config.semantics == "original":
+            self.audio, self.text, self.emotion = original_networks(config, encoder)
+        else:
+            self.audio = AudioArousal(config.audio)
+            self.text = TextValence(config.text, encoder)
+            self.emotion = Emotion(config.emotion, self.audio.width)
         if self.audio.width != self.text.width:
             raise RunError(
                 f"The audio block is {self.audio.width} wide and the text encoder {self.text.width}; "
                 f"set audio.channels to [8, {self.text.width // 32}]."
             )
-        self.emotion = Emotion(config.emotion, self.audio.width)
 
     def stage(self, stage: Stage) -> nn.Module:
         """The network that `stage` trains."""

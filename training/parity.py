@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app.manifest import GraphName
 from app.padding import right_pad
+from training.errors import TrainingError
 from training.features import HOP_LENGTH, SAMPLE_RATE
 from training.graphs import SIGNATURES
 from training.networks import Networks
@@ -26,7 +27,7 @@ Arrays = dict[str, NDArray[Any]]
 Sessions = dict[GraphName, onnxruntime.InferenceSession]
 
 
-class ParityError(Exception):
+class ParityError(TrainingError):
     """An exported graph that does not compute what its network does; the message says which output and by how much."""
 
 
@@ -76,32 +77,42 @@ class Reference:
         """The largest difference of each output. Raises ParityError where one is over 1e-4, or where an utterance's
         answer depends on its batch by as much.
         """
-        found = self.drift(graphs)
-        for output, difference in {**found, "answer beside its neighbours": self.neighbour_effect(graphs)}.items():
+        answers = self._answers(graphs)
+        found = self._drift(answers)
+        for output, difference in {**found, "answer beside its neighbours": _neighbour_effect(answers)}.items():
             if not difference <= TOLERANCE:  # also where it is NaN
                 raise ParityError(f"The exported graphs' {output} is off by {difference:.1e}; {TOLERANCE} is allowed.")
         return found
 
     def drift(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
         """By output, the largest absolute difference between the networks and `graphs`, over all cases."""
+        return self._drift(self._answers(graphs))
+
+    def neighbour_effect(self, graphs: dict[GraphName, Path]) -> float:
+        """The largest change of arousal, valence or a logit between an utterance alone and in the batch of all."""
+        return _neighbour_effect(self._answers(graphs))
+
+    def _answers(self, graphs: dict[GraphName, Path]) -> list[list[Arrays]]:
         sessions = _sessions(graphs)
+        return [_in_graphs(sessions, case) for case in self.cases]
+
+    def _drift(self, answers: list[list[Arrays]]) -> dict[str, float]:
         largest: dict[str, float] = {}
-        for case, truth in zip(self.cases, self.truth, strict=True):
-            for expected, answer in zip(truth, _in_graphs(sessions, case), strict=True):
+        for truth, found in zip(self.truth, answers, strict=True):
+            for expected, answer in zip(truth, found, strict=True):
                 for output, values in expected.items():
                     largest[output] = max(largest.get(output, 0.0), _distance(values, answer[output]))
         return largest
 
-    def neighbour_effect(self, graphs: dict[GraphName, Path]) -> float:
-        """The largest change of arousal, valence or a logit between an utterance alone and in the batch of all."""
-        sessions = _sessions(graphs)
-        *alone, together = (_in_graphs(sessions, case) for case in self.cases)
-        return max(
-            _distance(whole[output], np.concatenate([part[output] for part in parts]))
-            for whole, *parts in zip(together, *alone, strict=True)
-            for output in ("arousal", "valence", "logits")
-            if output in whole
-        )
+
+def _neighbour_effect(answers: list[list[Arrays]]) -> float:
+    *alone, together = answers
+    return max(
+        _distance(whole[output], np.concatenate([part[output] for part in parts]))
+        for whole, *parts in zip(together, *alone, strict=True)
+        for output in ("arousal", "valence", "logits")
+        if output in whole
+    )
 
 
 def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
@@ -110,8 +121,12 @@ def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def _sessions(graphs: dict[GraphName, Path]) -> Sessions:
+    options = onnxruntime.SessionOptions()
+    # Beside a training on the same cores, threads that spin while they wait take minutes from each other.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return {
-        name: onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for name, path in graphs.items()
+        name: onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        for name, path in graphs.items()
     }
 
 

@@ -4,12 +4,13 @@ It shows that the parts fit together; the model that comes out knows nothing.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
+from accelerate import Accelerator
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
@@ -34,13 +35,14 @@ WORDS = {
 PITCH_HZ = {"neutral": 120, "sad": 90, "happy": 240, "surprise": 300, "angry": 200}
 SPLITS: tuple[Split, ...] = ("train", "train", "validation", "test")
 
+BLOCK = {"layers": 1, "heads": 4, "feed_forward": 32}
 TINY: dict[str, object] = {
     "audio.channels": [2, 2],
-    "audio.block": {"layers": 1, "heads": 4, "feed_forward": 32},
-    "text.block": {"layers": 1, "heads": 4, "feed_forward": 32},
-    "emotion.block": {"layers": 1, "heads": 4, "feed_forward": 32},
+    "train.precision": "no",
+    **{f"{part}.block.{key}": value for part in STAGES for key, value in BLOCK.items()},
     **{f"train.{stage}.{key}": value for stage in STAGES for key, value in (("epochs", 1), ("limit", 2))},
 }
+"""What makes a preset tiny, by dotted key."""
 
 
 def smoke(folder: Path) -> dict[str, object]:
@@ -52,7 +54,7 @@ def smoke(folder: Path) -> dict[str, object]:
     save_config(run, networks)
     shutil.copyfile(encoder / TOKENIZER_FILE, run / TOKENIZER_FILE)
     for stage in STAGES:
-        train_stage(stage, networks, utterances, run, torch.device("cpu"))
+        train_stage(stage, networks, utterances, run, Accelerator(cpu=True))
     export(run, folder / "store", Release("smoke", "0.0.0", "Apache-2.0"), ["int8", "fp32"], utterances)
 
     settings = Settings.load(model_store=folder / "store", model="smoke")
@@ -63,9 +65,9 @@ def smoke(folder: Path) -> dict[str, object]:
     return answer.model_dump()
 
 
-def make_encoder(folder: Path, width: int = 64) -> Path:
-    """A one-layer BERT with random weights and a tokenizer of syllables, as `transformers` would load it."""
-    syllables = sorted({syllable for text in WORDS.values() for syllable in text})
+def make_encoder(folder: Path, texts: Iterable[str] = WORDS.values()) -> Path:
+    """A one-layer BERT with random weights and a tokenizer of the syllables of `texts`, as `transformers` loads it."""
+    syllables = sorted({syllable for text in texts for syllable in text})
     vocabulary = {token: index for index, token in enumerate(["[UNK]", "[PAD]", "[CLS]", "[SEP]", *syllables])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
@@ -74,7 +76,7 @@ def make_encoder(folder: Path, width: int = 64) -> Path:
     )
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=width, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
+        vocab_size=len(vocabulary), hidden_size=64, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     tokenizer.save(str(folder / TOKENIZER_FILE))

@@ -1,210 +1,174 @@
 """Trains one stage: audio to arousal, text to valence, or both frozen embeddings to emotion.
 
-The one loop is `train_stage`. The best checkpoint by the validation score is kept. Seeds are fixed, so that a run on
-the same machine repeats itself.
+The one loop is `train_stage`. The best weights by the validation score are kept. A run repeats itself from its seed,
+and one that was broken off goes on to the same weights as one that was not.
 """
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from tqdm import tqdm
 
-from app.tokenizer import TextTokenizer
-from training.augment import mask_frequencies
-from training.config import EmotionStageConfig, Stage, StageConfig
-from training.data import Batch, Borrowing, Bucketed, DataError, Examples, loader
-from training.encoder import TOKENIZER_FILE
+from training.batches import Batch, Bucketed, by_length, loader
+from training.config import Stage, StageConfig
+from training.data import DataError, Examples
+from training.learner import Learner, start_head
 from training.metrics import ccc, confusion, rmse, uar
-from training.networks import Networks, Outputs, load_stage, save_stage
-from training.predict import predict
+from training.networks import Networks, load_stage, save_stage
+from training.predict import Predictions, predict
+from training.progress import Checkpoint, Log
+from training.stages import for_stage, make_tokenizer, repeated, training_examples
 from training.utterance import Utterance
+
+VALIDATION_BATCH = 32
 
 
 def train_stage(
-    stage: Stage, networks: Networks, utterances: Sequence[Utterance], run: Path, device: torch.device
+    stage: Stage,
+    networks: Networks,
+    utterances: Sequence[Utterance],
+    run: Path,
+    accelerator: Accelerator,
+    resume: bool = False,
+    fresh: bool = True,
 ) -> float:
     """Trains `stage` of `networks` on the utterances that have its labels and returns the best validation score.
 
-    Writes `<stage>.safetensors` and, each epoch, a line of `log.jsonl` in `run`; leaves the best weights in `networks`.
-    `emotion` needs the other two networks trained; they stay as they are. Raises DataError where there is nothing to
+    Writes `<stage>.safetensors`, what `resume` needs, and the log in `run`; leaves the best weights in `networks`.
+    `emotion` needs the other two networks trained; they stay as they are. Without `fresh` the networks are trained
+    already. Raises DataError where there is nothing to
     learn, or the loss is no number.
     """
-    settings = networks.config.train.stage(stage)
-    seed = networks.config.train.seed
-    torch.manual_seed(seed)
+    config, settings = networks.config, networks.config.train.stage(stage)
     learning, held_out = (for_stage(stage, utterances, split) for split in ("train", "validation"))
     if not learning or not held_out:
         raise DataError(f"Stage {stage}: {len(learning)} utterances to train on and {len(held_out)} to validate on.")
-    networks.to(device)
-    model = networks.stage(stage)
-    prepare_head(stage, networks, learning)
-    examples = make_examples(stage, networks, repeated(learning, settings), run)
-    validation = make_examples(stage, networks, held_out, run)
-    order = Bucketed(examples.utterances, settings.batch_size, seed, settings.limit)
-    batches = loader(examples, networks.config.emotion.classes, order)
-    loss_of = make_loss(stage, networks, learning, device)
-    optimiser = torch.optim.Adam(parameter_groups(stage, networks, settings))
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, settings.decay)
+    if fresh:
+        start_head(stage, networks, learning)
+    examples = training_examples(stage, networks, repeated(learning, settings), run)
+    validation = Examples(held_out, make_tokenizer(stage, networks, run), config.audio.max_frames)
+    order = Bucketed(
+        examples.utterances,
+        settings.batch_size,
+        config.train.seed,
+        settings.limit,
+        balanced=stage == "emotion" and config.train.emotion.balanced,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+    )
+    batches = loader(examples, config.emotion.classes, order, settings.accumulate, config.train.workers)
+    if config.train.compile:
+        networks.stage(stage).get_submodule("block").compile(dynamic=True)
+    learner = Learner(stage, networks, learning)
+    groups = learner.parameter_groups()
+    rates = [group["lr"] for group in groups]
+    optimiser = make_optimiser(settings, groups)
+    learner.to(accelerator.device)
+    checkpoint = Checkpoint(run, stage, networks.stage(stage), optimiser)
+    if resume:
+        checkpoint.load()
+    parallel, optimiser = accelerator.prepare(learner, optimiser)
+    progress = checkpoint.progress
+    log = Log(run, stage, progress.epoch) if accelerator.is_main_process else None
 
-    best, since_best = float("-inf"), 0
-    for epoch in range(settings.epochs):
+    while progress.epoch < settings.epochs and not progress.finished:
         began = time.monotonic()
-        networks.eval()  # what is frozen runs without dropout
-        model.train()
-        total = 0.0
-        examples.epoch = order.epoch = epoch
-        progress = tqdm(batches, desc=f"{stage} {epoch + 1}/{settings.epochs}", mininterval=1.0, leave=False)
-        for step, batch in enumerate(progress, start=1):
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                loss = loss_of(batch.to(device))
-            if not torch.isfinite(loss):
-                raise DataError(f"The loss is {loss.item()} in the batch of {', '.join(batch.ids)}.")
-            optimiser.zero_grad()
-            loss.backward()
+        examples.epoch, order.epoch, order.start = progress.epoch, progress.epoch, progress.step
+        parallel.train()
+        bar = tqdm(
+            batches,
+            desc=f"{stage} {progress.epoch + 1}/{settings.epochs}",
+            initial=progress.step,
+            total=order.steps,
+            mininterval=1.0,
+            leave=False,
+            disable=not accelerator.is_main_process,
+        )
+        for parts in bar:
+            done = progress.epoch * order.steps + progress.step
+            if progress.step % settings.checkpoint_steps == 0:
+                if accelerator.is_main_process:
+                    checkpoint.save()
+                # From here on every draw follows from the seed and the place, so nothing of it need be saved.
+                torch.manual_seed(hash((config.train.seed, done, accelerator.process_index)))
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * learning_rate_factor(settings, done, progress.epoch)
+            loss = backward(accelerator, parallel, parts)
             if settings.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+                accelerator.clip_grad_norm_(learner.trained.parameters(), settings.clip_norm)
             optimiser.step()
-            total += loss.item()
-            progress.set_postfix(loss=f"{total / step:.4f}")
-        schedule.step()
+            optimiser.zero_grad()
+            progress.step += 1
+            progress.total += loss
+            bar.set_postfix(loss=f"{progress.total / progress.step:.4f}")
+            if log:
+                log.step(done, loss)
 
-        scores = validate(stage, networks, validation, device)
-        since_best = 0 if scores["score"] > best else since_best + 1
-        if since_best == 0:
-            best = scores["score"]
-            save_stage(run, networks, stage)
-        line = {"stage": stage, "epoch": epoch + 1, "loss": total / step, **scores, "seconds": time.monotonic() - began}
-        log(run, line)
-        if since_best >= settings.patience:
-            break
+        scores = validate(stage, networks, validation, accelerator)
+        progress.since_best = 0 if scores["score"] > progress.best else progress.since_best + 1
+        if progress.since_best == 0:
+            progress.best = scores["score"]
+            if accelerator.is_main_process:
+                save_stage(run, networks, stage)
+        if log:
+            seconds = time.monotonic() - began
+            log.epoch(
+                {"epoch": progress.epoch + 1, "loss": progress.total / progress.step, **scores, "seconds": seconds}
+            )
+        progress.epoch, progress.step, progress.total = progress.epoch + 1, 0, 0.0
+        progress.finished = progress.since_best >= settings.patience or progress.epoch == settings.epochs
+        if accelerator.is_main_process:
+            checkpoint.save()
+    accelerator.wait_for_everyone()
     load_stage(run, networks, stage)
     networks.eval()
-    return best
+    return progress.best
 
 
-def for_stage(stage: Stage, utterances: Sequence[Utterance], split: str) -> list[Utterance]:
-    """The utterances of `split` that have what `stage` learns from."""
-    needs: dict[Stage, Callable[[Utterance], bool]] = {
-        "audio": lambda u: u.audio is not None and u.arousal is not None,
-        "text": lambda u: u.transcript is not None and u.valence is not None,
-        "emotion": lambda u: (u.audio is not None or u.transcript is not None) and u.emotion is not None,
-    }
-    return [utterance for utterance in utterances if utterance.split == split and needs[stage](utterance)]
+def backward(accelerator: Accelerator, learner: torch.nn.Module, parts: list[Batch]) -> float:
+    """The loss of a batch, whose gradient is left in the parameters. Raises DataError where it is no number."""
+    size = sum(len(part.ids) for part in parts)
+    total = 0.0
+    for number, part in enumerate(parts, start=1):
+        # Processes exchange gradients once a batch.
+        with accelerator.no_sync(learner) if number < len(parts) else nullcontext(), accelerator.autocast():
+            loss = learner(part.to(accelerator.device)) * (len(part.ids) / size)
+        if not torch.isfinite(loss):
+            raise DataError(f"The loss is {loss.item()} in the batch of {', '.join(part.ids)}.")
+        accelerator.backward(loss)
+        total += loss.item()
+    return total
 
 
-def repeated(utterances: Sequence[Utterance], settings: StageConfig) -> list[Utterance]:
-    """Each utterance as often as its corpus counts."""
-    return [utterance for utterance in utterances for _ in range(settings.repeat.get(utterance.corpus, 1))]
+def learning_rate_factor(settings: StageConfig, step: int, epoch: int) -> float:
+    """Rises over the warm-up and falls by `decay` each epoch."""
+    return float(min(1.0, (step + 1) / max(1, settings.warmup_steps)) * settings.decay**epoch)
 
 
-def make_examples(stage: Stage, networks: Networks, utterances: Sequence[Utterance], run: Path) -> Examples:
-    """The utterances, decoded and tokenised as far as the stage needs."""
-    config = networks.config
-    tokenizer = None if stage == "audio" else TextTokenizer(run / TOKENIZER_FILE, config.text.max_tokens)
-    if stage == "text":
-        utterances = [utterance.model_copy(update={"audio": None}) for utterance in utterances]
-    settings = config.train.emotion
-    if stage == "emotion" and settings.borrow_text > 0:
-        return Borrowing(utterances, tokenizer, config.audio.max_frames, settings.borrow_text, config.train.seed)
-    return Examples(utterances, tokenizer, config.audio.max_frames)
+def make_optimiser(settings: StageConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Adam, as published, or AdamW."""
+    if settings.optimiser == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    return torch.optim.Adam(groups)
 
 
-def prepare_head(stage: Stage, networks: Networks, learning: Sequence[Utterance]) -> None:
-    """Starts a regressor at the mean of its labels, so that the first epochs are not spent on finding it."""
+def validate(stage: Stage, networks: Networks, validation: Examples, accelerator: Accelerator) -> dict[str, float]:
+    """The stage's figures on held-out utterances; `score` is what the best weights are chosen by."""
+    processes = accelerator.num_processes
+    order = by_length(validation.utterances, batch_size=min(VALIDATION_BATCH, -(-len(validation) // processes)))
+    own = order[accelerator.process_index :: processes]
+    found = predict(networks, validation, own, stage, accelerator.device)
+    if processes > 1:
+        found = Predictions.joined(gather_object([found]))
     if stage == "emotion":
-        return
-    labels = [u.arousal if stage == "audio" else u.valence for u in learning]
-    head = networks.audio.head if stage == "audio" else networks.text.head
-    nn.init.constant_(head.linear.bias, sum(label for label in labels if label is not None) / len(labels))
-
-
-def parameter_groups(stage: Stage, networks: Networks, settings: StageConfig) -> list[dict[str, object]]:
-    """What is learned and how fast: a pretrained encoder, where it is not frozen, at a rate of its own."""
-    model = networks.stage(stage)
-    if stage != "text":
-        return [{"params": list(model.parameters()), "lr": settings.learning_rate}]
-    encoder = [p for p in networks.text.encoder.parameters() if p.requires_grad]
-    fresh = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
-    return [
-        {"params": fresh, "lr": settings.learning_rate},
-        {"params": encoder, "lr": settings.encoder_learning_rate},
-    ]
-
-
-def make_loss(
-    stage: Stage, networks: Networks, learning: Sequence[Utterance], device: torch.device
-) -> Callable[[Batch], Tensor]:
-    """The stage's loss of a batch."""
-    settings = networks.config.train.stage(stage)
-    share = networks.config.train.audio.mask_frequencies
-
-    def audio_loss(batch: Batch) -> Tensor:
-        with torch.no_grad():
-            features, frames = networks.audio.features(batch.waveform, batch.waveform_length)
-            features = mask_frequencies(features, frames, share)
-        return regression_loss(settings.loss, networks.audio.from_features(features, frames)[0], batch.arousal)
-
-    def text_loss(batch: Batch) -> Tensor:
-        return regression_loss(settings.loss, networks.text(batch.input_ids, batch.attention_mask)[0], batch.valence)
-
-    emotion = networks.config.train.emotion
-    weights = class_weights(learning, networks.config.emotion.classes).to(device) if emotion.class_weights else None
-
-    def emotion_loss(batch: Batch) -> Tensor:
-        with torch.no_grad():
-            outputs = networks.embed(batch)
-        drop_modalities(outputs, emotion)
-        return cross_entropy(
-            networks.classify(outputs), batch.emotion, weight=weights, label_smoothing=emotion.label_smoothing
-        )
-
-    return {"audio": audio_loss, "text": text_loss, "emotion": emotion_loss}[stage]
-
-
-def regression_loss(kind: str, predicted: Tensor, truth: Tensor) -> Tensor:
-    """`rmse` of the batch, as published, or `ccc`: 1 - CCC, which rewards spread as well as nearness."""
-    predicted = predicted.float()
-    error = (predicted - truth).square().mean()
-    if kind == "rmse":
-        return (error + 1e-8).sqrt()  # the slope of a root at 0 is infinite
-    centred = (predicted - predicted.mean()) * (truth - truth.mean())
-    spread = predicted.var(correction=0) + truth.var(correction=0) + (predicted.mean() - truth.mean()).square()
-    return 1 - 2 * centred.mean() / (spread + 1e-8)
-
-
-def class_weights(learning: Sequence[Utterance], classes: Sequence[str]) -> Tensor:
-    """Inverse frequency of each class [classes], 1 on average over the utterances; 0 where a class does not occur."""
-    counts = torch.tensor([sum(u.emotion == name for u in learning) for name in classes], dtype=torch.float32)
-    present = counts > 0
-    return torch.where(present, counts.sum() / (counts.clamp(min=1) * present.sum()), 0.0)
-
-
-def drop_modalities(outputs: Outputs, settings: EmotionStageConfig) -> None:
-    """Masks, in place, the voice or the words of some utterances that have both, so that one alone means something."""
-    both = outputs.audio_mask.any(dim=1) & outputs.text_mask.any(dim=1)
-    draw = torch.rand(len(both), device=both.device)
-    outputs.audio_mask &= ~(both & (draw < settings.drop_audio))[:, None]
-    outputs.text_mask &= ~(both & (draw > 1 - settings.drop_text))[:, None]
-
-
-def validate(stage: Stage, networks: Networks, validation: Examples, device: torch.device) -> dict[str, float]:
-    """The stage's figures on held-out utterances; `score` is what the best checkpoint is chosen by."""
-    found = predict(networks, validation, stage, device)
-    if stage == "emotion":
-        matrix = confusion(found.emotion, found.logits.argmax(axis=1), found.logits.shape[1])
+        known = found.emotion >= 0  # a soft label has no class to be right about
+        matrix = confusion(found.emotion[known], found.logits[known].argmax(axis=1), found.logits.shape[1])
         return {"score": uar(matrix), "accuracy": float(matrix.trace() / matrix.sum())}
     truth, predicted = (found.true_arousal, found.arousal) if stage == "audio" else (found.true_valence, found.valence)
     return {"score": ccc(truth, predicted), "rmse": rmse(truth, predicted)}
-
-
-def log(run: Path, line: Mapping[str, object]) -> None:
-    """Appends a line to the run's log and shows it."""
-    rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in line.items()}
-    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(rounded) + "\n")
-    tqdm.write(" ".join(f"{key}={value}" for key, value in rounded.items()))

@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from training.errors import TrainingError
+
 Split = Literal["train", "validation", "test"]
 
 
@@ -38,7 +40,7 @@ class Utterance(BaseModel):
     split: Split = "train"
 
 
-class ManifestError(Exception):
+class ManifestError(TrainingError):
     """A `manifest.jsonl` that cannot be read; the message names the file and the line."""
 
 

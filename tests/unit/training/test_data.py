@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from app.tokenizer import TextTokenizer
-from training.data import NO_CLASS, Borrowing, Bucketed, DataError, Examples, by_length, collate
+from training.batches import NO_CLASS, Bucketed, by_length, collate, loader
+from training.config import Augmentation
+from training.data import DataError, Examples, TrainingExamples
 from training.smoke import WORDS, make_encoder
 from training.utterance import Utterance
 
@@ -81,7 +83,7 @@ def test_voices_borrow_words_mostly_of_their_own_emotion(tmp_path: Path, wav: by
     (tmp_path / "a.wav").write_bytes(wav)
     texts = [Utterance(id=name, corpus="t", transcript=text, emotion=name) for name, text in WORDS.items()]
     voices = [Utterance(id=f"v{i}", corpus="v", audio=tmp_path / "a.wav", emotion="happy") for i in range(600)]
-    examples = Borrowing([*texts, *voices], tokenizer, 512, share=0.5, seed=1)
+    examples = TrainingExamples([*texts, *voices], tokenizer, 512, Augmentation(mode="none"), seed=1, borrow=0.5)
 
     def borrowed() -> list[str | None]:
         return [examples[i].utterance.transcript for i in range(len(texts), len(examples))]
@@ -100,3 +102,99 @@ def test_collate_needs_no_audio_at_all(tokenizer: TextTokenizer) -> None:
     batch = collate([Examples([spoken(3)], tokenizer, 512)[0]], CLASSES)
     assert batch.waveform.shape == (1, 1)
     assert torch.equal(batch.waveform_length, torch.tensor([0]))
+
+
+def test_of_several_processes_each_takes_its_own_batches() -> None:
+    utterances = [spoken(i) for i in range(100)]
+    orders = [list(Bucketed(utterances, 8, seed=1, process=rank, processes=3)) for rank in range(3)]
+    assert len({len(order) for order in orders}) == 1
+    met = [i for order in orders for batch in order for i in batch]
+    assert len(met) == len(set(met)) == 96
+
+
+def test_an_epoch_goes_on_where_it_stopped() -> None:
+    utterances = [spoken(i) for i in range(100)]
+    order = Bucketed(utterances, 8, seed=1)
+    whole = list(order)
+    order.start = 5
+    assert list(order) == whole[5:]
+    assert len(order) == len(whole) - 5
+
+
+def test_balanced_order_draws_the_classes_equally_often() -> None:
+    emotions = ["neutral"] * 900 + ["angry"] * 100
+    utterances = [Utterance(id=str(i), corpus="c", emotion=emotion) for i, emotion in enumerate(emotions)]
+    met = [i for batch in Bucketed(utterances, 10, seed=1, balanced=True) for i in batch]
+    assert len(met) == 1000
+    assert 0.4 < np.mean([emotions[i] == "angry" for i in met]) < 0.6
+
+
+def test_a_tie_is_learned_by_its_votes() -> None:
+    tie = Utterance(id="t", corpus="c", transcript="좋", votes={"happy": 0.3, "neutral": 0.3, "fear": 0.4})
+    batch = collate([Examples([tie], None, 512)[0]], CLASSES)
+    shares = dict(zip(CLASSES, batch.votes[0].tolist(), strict=True))
+    assert shares["happy"] == shares["neutral"] == pytest.approx(0.5)
+    assert batch.emotion.tolist() == [NO_CLASS]
+
+
+def test_a_batch_in_parts_holds_the_same_utterances(tokenizer: TextTokenizer) -> None:
+    examples = Examples([spoken(i + 1) for i in range(7)], tokenizer, 512)
+    (parts,) = loader(examples, CLASSES, [list(range(7))], parts=3)
+    assert [len(part.ids) for part in parts] == [3, 3, 1]
+    assert [name for part in parts for name in part.ids] == [f"u{i + 1}" for i in range(7)]
+
+
+@pytest.fixture
+def rare(tmp_path: Path, wav: bytes) -> list[Utterance]:
+    (tmp_path / "a.wav").write_bytes(wav)
+    words = "그냥 있어 너무 슬퍼 정말 좋아 아니 뭐야 진짜 화나"
+    return [
+        Utterance(id=f"{emotion}{i}", corpus="c", audio=tmp_path / "a.wav", transcript=words, emotion=emotion)
+        for i in range(4)
+        for emotion in ("neutral", "angry")
+    ]
+
+
+def test_fixed_copies_of_the_rare_classes_stay_the_same(rare: list[Utterance], tokenizer: TextTokenizer) -> None:
+    examples = TrainingExamples(rare, tokenizer, 512, Augmentation(mode="copies"), seed=1)
+    assert len(examples) == 8 + 3 * 4
+    plain = examples[0].input_ids
+    swapped, masked, deleted = (examples[8 + 4 * k] for k in range(3))
+    assert sorted(swapped.input_ids) == sorted(plain)
+    moved = (swapped.input_ids != plain).sum()
+    assert 0 < moved <= round(0.3 * (len(plain) - 2)) + 1
+    assert swapped.band is None
+    assert masked.input_ids.tolist() == plain.tolist()
+    assert masked.band is not None and deleted.band is not None
+    assert len(deleted.input_ids) == len(plain) - round(0.3 * (len(plain) - 2))
+    assert deleted.input_ids[0] == plain[0] and deleted.input_ids[-1] == plain[-1]
+    other = examples[8 + 4 + 1].band  # each copy has a draw of its own
+    assert other is not None and (other.start, other.noise.shape) != (masked.band.start, masked.band.noise.shape)
+    examples.epoch = 1
+    again = examples[8 + 4].band
+    assert again is not None and np.array_equal(again.noise, masked.band.noise)
+
+
+def test_on_the_fly_each_epoch_is_drawn_anew(rare: list[Utterance], tokenizer: TextTokenizer) -> None:
+    examples = TrainingExamples(rare, tokenizer, 512, Augmentation(mode="on_the_fly", share=1.0), seed=1)
+    assert len(examples) == 8
+
+    def seen() -> list[tuple[list[int], int]]:
+        found = [examples[i] for i in range(8)]
+        return [(e.input_ids.tolist(), -1 if e.band is None else e.band.start) for e in found]
+
+    first = seen()
+    assert seen() == first
+    examples.epoch = 1
+    assert seen() != first
+    plain = Examples(rare, tokenizer, 512)[0].input_ids.tolist()
+    assert all(first[i] == (plain, -1) for i in range(0, 8, 2))  # neutral is not rare
+
+
+def test_band_is_as_published(rare: list[Utterance]) -> None:
+    examples = TrainingExamples(rare * 40, None, 512, Augmentation(mode="on_the_fly", share=1.0), seed=1)
+    bands = [band for i in range(len(examples)) if (band := examples[i].band) is not None]
+    assert {band.noise.shape[0] for band in bands} == {1 + 16_000 // 512}
+    assert all(band.noise.shape[1] >= 10 or band.start + band.noise.shape[1] == 128 for band in bands)
+    assert max(band.noise.shape[1] for band in bands) <= 29
+    assert all((band.noise >= -80).all() and (band.noise <= 0).all() for band in bands)

@@ -5,20 +5,25 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
 
-from training.augment import mask_frequencies
-from training.config import EmotionStageConfig, Stage, load_preset
+from training.augment import Band, mask_frequencies
+from training.config import ConfigError, EmotionStageConfig, Stage, load_preset
 from training.data import DataError
 from training.encoder import TOKENIZER_FILE, EncoderError, load_encoder
 from training.features import delta
+from training.learner import class_weights, drop_modalities, regression_loss
 from training.networks import Networks, Outputs, RunError, load_networks, save_config
+from training.run import train
 from training.smoke import TINY, make_corpus, make_encoder
-from training.train import class_weights, drop_modalities, regression_loss, train_stage
+from training.train import learning_rate_factor, train_stage
 from training.utterance import Utterance
 
-CPU = torch.device("cpu")
+CPU = Accelerator(cpu=True)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +115,7 @@ def test_a_run_without_weights_names_the_command(make_networks: Callable[..., Ne
 
 
 def test_an_encoder_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="--text-encoder"):
+    with pytest.raises(EncoderError, match="neither a folder nor a name"):
         load_encoder(str(tmp_path / "none"))
 
 
@@ -151,17 +156,79 @@ def test_dropping_a_modality_never_leaves_nothing() -> None:
 
 
 def test_frequency_masking_fills_one_band_and_takes_the_difference_anew() -> None:
-    torch.manual_seed(0)
     frames = torch.tensor([20, 12])
     log_mel = torch.full((2, 20, 128), -40.0)
     features = torch.stack((log_mel, torch.zeros_like(log_mel)), dim=1)
-    masked = mask_frequencies(features, frames, share=1.0)
-    for row, count in enumerate(frames.tolist()):
-        touched = (masked[row, 0, :count] != -40).any(dim=0).nonzero().flatten()
-        assert len(touched) == touched.max() - touched.min() + 1
-        assert len(touched) <= 29
-        assert (masked[row, 0, count:] == -40).all()
-    assert (masked[:, 0] <= 0).all()
-    assert (masked[:, 0] >= -80).all()
-    assert torch.equal(masked[:1, 1], delta(masked[:1, 0], frames[:1]))
-    assert torch.equal(mask_frequencies(features, frames, share=0.0), features)
+    noise = np.random.default_rng(0).uniform(-70, -50, size=(12, 15)).astype(np.float32)
+    masked = mask_frequencies(features, frames, [None, Band(30, noise)])
+    assert torch.equal(masked[0], features[0])
+    assert torch.equal(masked[1, 0, :12, 30:45], torch.from_numpy(noise))
+    changed = masked[1, 0] != -40
+    changed[:12, 30:45] = False
+    assert not changed.any()
+    assert torch.equal(masked[1:, 1, :12], delta(masked[1:, 0], frames[1:])[:, :12])
+    assert not masked[1, 1, 12:].any()
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    settings = EmotionStageConfig(warmup_steps=4, decay=0.5)
+    assert [learning_rate_factor(settings, step, 0) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    assert learning_rate_factor(settings, 100, 2) == 0.25
+
+
+class Broken(Exception):
+    """Stands for whatever ends a training from outside."""
+
+
+@pytest.mark.parametrize("stage", ["audio", "emotion"])
+@pytest.mark.parametrize("at", [2, 5, 9])
+def test_a_broken_run_goes_on_to_the_same_weights(
+    stage: Stage, at: int, encoder: Path, corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout, augmentation and Adam under way; broken inside the first epoch, at its end, in the second."""
+    values = {"epochs": 3, "limit": 4, "batch_size": 2, "checkpoint_steps": 2, "patience": 9}
+    overrides = {**TINY, "text.encoder": str(encoder), **{f"train.{stage}.{k}": v for k, v in values.items()}}
+    config = load_preset("starter", overrides)
+    for run in (tmp_path / "whole", tmp_path / "broken"):
+        train(["audio", "text"] if stage == "emotion" else [], config, corpus, run, CPU)
+    train([stage], config, corpus, tmp_path / "whole", CPU)
+
+    steps = 0
+    backward = CPU.backward
+
+    def breaking(loss: torch.Tensor) -> None:
+        nonlocal steps
+        steps += 1
+        if steps > at:
+            raise Broken
+        backward(loss)
+
+    monkeypatch.setattr(CPU, "backward", breaking)
+    with pytest.raises(Broken):
+        train([stage], config, corpus, tmp_path / "broken", CPU)
+    monkeypatch.undo()
+    train([stage], config, corpus, tmp_path / "broken", CPU, resume=True)
+    whole, resumed = (load_file(tmp_path / run / f"{stage}.safetensors") for run in ("whole", "broken"))
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+    lines = [json.loads(line) for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["stage"] == stage] == [1, 2, 3]
+
+
+def test_resuming_with_other_settings_is_refused(encoder: Path, corpus: list[Utterance], tmp_path: Path) -> None:
+    values = {**TINY, "text.encoder": str(encoder)}
+    train(["audio"], load_preset("starter", values), corpus, tmp_path, CPU)
+    with pytest.raises(ConfigError, match="other settings"):
+        train(["audio"], load_preset("starter", {**values, "train.seed": 2}), corpus, tmp_path, CPU, resume=True)
+
+
+def test_a_batch_in_parts_has_the_same_gradient(
+    make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    values = {"train.emotion.drop_audio": 0.0, "train.emotion.drop_text": 0.0, "emotion.block.dropout": 0.0}
+    first = make_networks(**values)
+    second = make_networks(**values, **{"train.emotion.accumulate": 2})
+    for networks in (first, second):
+        train_stage("emotion", networks, corpus, tmp_path, CPU)
+    for one, other in zip(first.emotion.parameters(), second.emotion.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
