@@ -5,13 +5,11 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from app.model import load_model
-from app.settings import Settings
+from app.store import load_manifest
 from training.config import STAGES, Config
 from training.corpora.kemdy20 import in_fold
 from training.corpora.splits import FOLDS
 from training.data import DataError
-from training.evaluate import evaluate
 from training.evaluation.folds import write_folds
 from training.export import Release, export
 from training.run import train
@@ -36,9 +34,10 @@ def train_folds(
         train(STAGES, config, split, run, accelerator, resume)
         if accelerator.is_main_process:
             release = Release("fold", f"{fold}.0.0", "LicenseRef-unstated")
-            if not (output / "store" / release.name / release.version).exists():
+            version = output / "store" / release.name / release.version
+            if not version.exists():
                 export(run, output / "store", release, ["fp32"], split)
-            settings = Settings.load(model_store=output / "store", model=f"fold/{release.version}", precision="fp32")
-            figures.append(evaluate(load_model(settings), split))
+            measured = load_manifest(version).evaluation
+            figures.append({name: found for name, found in measured.items() if isinstance(found, dict)})
         accelerator.wait_for_everyone()
     return write_folds(output, figures) if accelerator.is_main_process else output

@@ -38,6 +38,7 @@ SPLITS: tuple[Split, ...] = ("train", "train", "validation", "test")
 BLOCK = {"layers": 1, "heads": 4, "feed_forward": 32}
 TINY: dict[str, object] = {
     "audio.channels": [2, 2],
+    "audio.max_frames": 64,
     "train.precision": "no",
     **{f"{part}.block.{key}": value for part in STAGES for key, value in BLOCK.items()},
     **{f"train.{stage}.{key}": value for stage in STAGES for key, value in (("epochs", 1), ("limit", 2))},

@@ -1,10 +1,10 @@
 """Do the courses of skin temperature fall into groups? Clustering on DTW distances, k = 2..10, and what it is worth.
 
 Distances: dynamic time warping without a band, on min-max scaled courses of one length (dtaidistance). Clusters:
-agglomerative with average linkage, which needs distances only and has no random start (scikit-learn); its silhouettes
-vary half as much as those of complete linkage from one draw of segments to the next. Silhouette is taken on the DTW
-distances. Davies-Bouldin needs vectors: it takes the courses themselves, [segments, POINTS], with Euclidean distance,
-so it judges without the warping.
+agglomerative with average linkage, which needs distances only and has no random start (scikit-learn); from one draw of
+segments to the next its silhouettes vary about half as much as those of complete linkage. Silhouette is taken on the
+DTW distances. Davies-Bouldin needs vectors: it takes the courses themselves, [segments, POINTS], with Euclidean
+distance, so it judges without the warping.
 
 A drift that starts anywhere and ends anywhere already gives two groups, rising and falling, with a high silhouette. So
 the same is done to the same segments with their steps in random order, and only what exceeds that is structure.

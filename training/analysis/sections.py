@@ -148,12 +148,16 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
 def _outcome(outcome: Outcome | None) -> tuple[str | None, str | None, str | None]:
     if outcome is None:
         return None, None, None
-    df = f"{outcome.df:.0f}" if outcome.df_error is None else f"{outcome.df:.0f}; {outcome.df_error:,.1f}"
+    df = (
+        f"{outcome.df:.0f}"
+        if outcome.df_error is None
+        else f"{outcome.df:.0f}; {outcome.df_error:,.1f}".removesuffix(".0")
+    )
     return f"{outcome.statistic:.2f}", df, _p(outcome.p)
 
 
 def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}" if p > 0 else "0"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}" if p > 0 else "< 1e-300"
 
 
 def _problems(results: Results) -> Iterator[str]:

@@ -1,0 +1,75 @@
+"""What the README and the guides tell people to type exists, and what they show is what comes back."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from app import cli
+from app.api import create_app
+from app.model import load_model
+from app.pipeline import Pipeline
+from app.settings import Settings
+from training.cli import parser as training_parser
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "training.md", ROOT / "examples" / "README.md"]
+README = PAGES[0].read_text(encoding="utf-8")
+
+
+def typed() -> list[str]:
+    """Every line of every shell block, without its comment."""
+    blocks = [
+        block for page in PAGES for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    ]
+    return [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("line", typed())
+def test_every_command_exists(line: str) -> None:
+    words = [word.removeprefix(".venv/bin/") for word in shlex.split(line)]
+    program, rest = words[0], words[1:]
+    if program == "accelerate":
+        program, rest = "maeum-train", rest[rest.index("training") + 1 :]
+    if program == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+        assert rest[0] in targets
+    elif program == "maeum-train":
+        training_parser().parse_args(rest)
+    elif program == "maeum":
+        cli._parser().parse_args(rest)
+    else:
+        assert program in ("curl", "espeak-ng")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_answer_shown_is_the_answer_given() -> None:
+    (shown,) = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.S))
+    (asked,) = (shlex.split(line) for line in typed() if line.startswith("curl"))
+    audio, transcript = (word.partition("=")[2] for word in asked if word.startswith(("audio=", "transcript=")))
+    settings = Settings(threads=1)
+    with TestClient(create_app(settings, Pipeline(load_model(settings), settings))) as client:
+        answer = client.post(
+            "/predict",
+            files={"audio": (ROOT / audio.removeprefix("@")).read_bytes()},
+            data={"transcript": transcript},
+        ).json()
+    assert answer.keys() == shown.keys()
+    assert answer["arousal"] == pytest.approx(shown["arousal"], abs=0.02)  # int8 kernels differ between processors
+    assert answer["valence"] == pytest.approx(shown["valence"], abs=0.05)
+    assert answer["emotion"]["probabilities"] == pytest.approx(shown["emotion"]["probabilities"], abs=0.03)
+    assert {key: answer[key] for key in ("modalities", "audio", "model", "warnings")} == {
+        key: shown[key] for key in ("modalities", "audio", "model", "warnings")
+    }
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 150
