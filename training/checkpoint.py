@@ -26,7 +26,10 @@ def save_checkpoint(path: Path, networks: Networks) -> None:
 
 
 def load_checkpoint(version: Path) -> Networks:
-    """The networks of a version's folder, in float32. Raises RunError where it carries none."""
+    """The networks of a version's folder, in float32. Raises RunError where it carries none.
+
+    Those of an imported original become masked ones: what is trained here sees no padding, and the weights fit both.
+    """
     path = version / CHECKPOINT_FILE
     try:
         with safe_open(path, "pt") as file:
@@ -39,7 +42,7 @@ def load_checkpoint(version: Path) -> Networks:
         ) from error
     encoder = json.loads(metadata["encoder"])
     networks = Networks(
-        Config.model_validate_json(metadata["config"]),
+        Config.model_validate_json(metadata["config"]).model_copy(update={"semantics": "masked"}),
         blank_encoder(AutoConfig.for_model(encoder.pop("model_type"), **encoder)),
     )
     networks.load_state_dict(weights)

@@ -109,7 +109,10 @@ def _configured(args: argparse.Namespace) -> tuple[Config, list[Utterance], Acce
     if args.text_encoder:
         overrides["text.encoder"] = args.text_encoder
     config = load_preset(args.preset, overrides)
-    accelerator = Accelerator(cpu=args.cpu, mixed_precision=config.train.precision)
+    try:
+        accelerator = Accelerator(cpu=args.cpu, mixed_precision=config.train.precision)
+    except ValueError as error:
+        raise ConfigError(f"train.precision={config.train.precision} cannot be had here: {error}") from error
     return config, list(read_manifest(args.data / MANIFEST)), accelerator
 
 

@@ -94,7 +94,7 @@ def model_input(model: Model, utterance: Utterance, heard: Heard) -> Input:
     waveform = ids = None
     if heard != "text" and utterance.audio is not None:
         try:
-            waveform = decode(utterance.audio.read_bytes()).samples[: model.manifest.audio.max_samples]
+            waveform = decode(utterance.audio.read_bytes()).samples[: model.manifest.audio.taken_samples]
         except (OSError, MaeumError) as error:
             raise EvaluationError(f"{utterance.audio} of utterance {utterance.id} cannot be heard: {error}") from error
     if heard != "audio" and utterance.transcript is not None:

@@ -18,7 +18,7 @@ from training.folds import train_folds
 from training.networks import RunError, load_networks
 from training.run import train
 from training.smoke import TINY, make_corpus, make_encoder
-from training.utterance import Utterance, read_manifest
+from training.utterance import Utterance, read_manifest, write_manifest
 
 CPU = Accelerator(cpu=True)
 
@@ -78,6 +78,17 @@ def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
     (emotion,) = (figures for name, figures in together.items() if name.startswith("emotion") and name.endswith("both"))
     assert emotion["uar"]["folds"] == 5
     assert 0 <= emotion["uar"]["mean"] <= 1
+
+
+def test_a_precision_that_the_device_has_not_is_said(
+    encoder: Path, corpus: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "manifest.jsonl", corpus)
+    where = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--text-encoder", str(encoder)]
+    assert main(["train", "audio", "--preset", "starter", *where, "--cpu", "--set", "train.precision=fp16"]) == 1
+    said = capsys.readouterr().err
+    assert "train.precision=fp16 cannot be had here" in said
+    assert "Traceback" not in said
 
 
 def test_folds_of_another_corpus_are_refused(encoder: Path, corpus: list[Utterance], tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_a_stage_learns_what_can_be_learned(
     score = train_stage(stage, networks, corpus, tmp_path, CPU)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"]
+    assert list((tmp_path / "tensorboard").glob("events.*"))
     assert score == pytest.approx(max(line["score"] for line in lines), abs=1e-5)
     assert score > 0.5
 

@@ -6,7 +6,7 @@ import pytest
 
 from training.analysis.completeness import gap_lengths_s
 from training.analysis.e4 import Recording, read_e4
-from training.analysis.folders import Signal
+from training.analysis.folders import Signal, signal_files
 from training.corpora.files import BrokenFileError
 
 FIRST, SECOND = "Sess01_script01_User002M_001", "Sess01_script01_User002M_002"
@@ -99,3 +99,13 @@ def test_a_clock_of_whole_seconds_makes_no_gaps(tmp_path: Path) -> None:
 def test_a_gap_in_intervals_is_what_a_step_has_beyond_its_interval(tmp_path: Path) -> None:
     recording = read(tmp_path, "IBI", "0,IBI", "10.0,0.8", "10.9,0.9", "15.9,1.0", "16.7,0.8")
     assert gap_lengths_s(recording) == pytest.approx([4.0])
+
+
+def test_a_session_that_has_its_files_twice_is_read_once(tmp_path: Path) -> None:
+    original = tmp_path / "EDA" / "Session01" / "Original"
+    original.mkdir(parents=True)
+    (original / "Sess01_script01_User001F.csv").touch()
+    assert signal_files(tmp_path, "EDA") == {1: [original / "Sess01_script01_User001F.csv"]}
+    own = original.parent / "Sess01_script01_User001F.csv"
+    own.touch()
+    assert signal_files(tmp_path, "EDA") == {1: [own]}
