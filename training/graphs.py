@@ -10,7 +10,6 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from torch import Tensor, nn
 
 from app.manifest import GraphName
@@ -86,7 +85,10 @@ def quantise_int8(fp32: dict[GraphName, Path], folder: Path) -> dict[GraphName, 
     Each row of an activation has scales of its own (`MatMulNBits`, accuracy level 4: int8 arithmetic). The usual
     dynamic quantisation takes one scale over the whole tensor, and an answer would change with its batch.
     """
-    logging.getLogger(MatMulNBitsQuantizer.__module__).setLevel(logging.WARNING)  # else a line for every node
+    # Importing it turns logging on for the whole process, with a line for every node.
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    logging.getLogger().setLevel(logging.WARNING)
     paths: dict[GraphName, Path] = {}
     for name, path in fp32.items():
         quantiser = MatMulNBitsQuantizer(

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from training.analysis import conclusions, page, plots
+from training import page
+from training.analysis import conclusions, plots
 from training.analysis.emotions import Comparison, Outcome
 from training.analysis.folders import SIGNALS
 from training.analysis.published import MEANS, WELCH
@@ -21,8 +22,8 @@ def _completeness(results: Results) -> Iterator[str]:
     yield page.heading("Are the biosignals whole?")
     yield page.conclusion(conclusions.on_completeness(measured, results.annotated))
     if any(one.samples for one in measured):
-        yield page.image(plots.coverage(measured), "Share of the recorded time with samples, by session and signal")
-    yield page.note(
+        yield page.picture(plots.coverage(measured), "Share of the recorded time with samples, by session and signal")
+    yield page.small(
         "Time with samples: a sample of EDA and TEMP stands for one period of its rate, one of IBI for its own "
         "interval. The time lost in gaps lies between the first and the last sample of each file."
     )
@@ -57,7 +58,7 @@ def _completeness(results: Results) -> Iterator[str]:
                 figures["annotated_utterances"],
             )
         )
-    yield page.details(f"By session: {len(rows) // len(SIGNALS)} sessions", page.table(header, rows))
+    yield page.details(f"By session: {len(rows) // len(SIGNALS)} sessions", page.table("", header, rows))
 
 
 def _temperature(results: Results) -> Iterator[str]:
@@ -65,7 +66,7 @@ def _temperature(results: Results) -> Iterator[str]:
     yield page.heading("Does skin temperature fall into groups?")
     yield page.conclusion(conclusions.on_clusters(clustering))
     unit = "an utterance" if results.survey.unit == "utterance" else "a whole file, since none marks utterances"
-    yield page.note(
+    yield page.small(
         f"{clustering.segments:,} segments of TEMP, each {unit}, of {MIN_SAMPLES} samples or more and not constant; "
         f"{clustering.sampled:,} of them clustered (seed {clustering.seed}). Each is min-max scaled and brought "
         f"to {POINTS} points. Agglomerative clustering, average linkage, on DTW distances; the silhouette is on the "
@@ -73,9 +74,10 @@ def _temperature(results: Results) -> Iterator[str]:
     )
     if clustering.best is None:
         return
-    yield page.image(plots.scores(clustering), "Silhouette and Davies-Bouldin by number of clusters")
+    yield page.picture(plots.scores(clustering), "Silhouette and Davies-Bouldin by number of clusters")
     header = ("k", "silhouette", "steps shuffled", "Davies-Bouldin", "agreement with emotion", "sizes")
     yield page.table(
+        "",
         header,
         (
             (s.k, s.silhouette, s.silhouette_shuffled, s.davies_bouldin, s.emotion_ami, ", ".join(map(str, s.sizes)))
@@ -83,28 +85,29 @@ def _temperature(results: Results) -> Iterator[str]:
         ),
     )
     yield page.heading(f"Courses at k = {clustering.best.k}", level=3)
-    yield page.image(plots.courses(clustering), "Median and quartiles of the scaled temperature in each cluster")
+    yield page.picture(plots.courses(clustering), "Median and quartiles of the scaled temperature in each cluster")
 
 
 def _emotions(results: Results) -> Iterator[str]:
     yield page.heading("Do arousal and valence differ by emotion?")
     if not results.annotated:
-        yield page.note("There is no annotation in this folder.")
+        yield page.small("There is no annotation in this folder.")
     for comparison in results.comparisons:
         yield page.heading(comparison.dimension.capitalize(), level=3)
         yield page.conclusion(conclusions.on_emotions(comparison))
         if comparison.groups:
             yield from _comparison(comparison)
-    yield page.note(conclusions.CAVEAT)
+    yield page.small(conclusions.CAVEAT)
 
 
 def _comparison(comparison: Comparison) -> Iterator[str]:
-    images = [page.image(plots.by_emotion(comparison), f"Mean {comparison.dimension} by emotion, and as published")]
+    images = [page.picture(plots.by_emotion(comparison), f"Mean {comparison.dimension} by emotion, and as published")]
     if comparison.pairs:
-        images.append(page.image(plots.pairs(comparison), f"Differences in mean {comparison.dimension}, by pair"))
+        images.append(page.picture(plots.pairs(comparison), f"Differences in mean {comparison.dimension}, by pair"))
     yield page.row(*images)
     means = MEANS[comparison.dimension]
     yield page.table(
+        "",
         ("emotion", "n", "mean", "published mean", "difference", "standard deviation"),
         (
             (g.emotion, g.n, g.mean, means[g.emotion], f"{g.mean - means[g.emotion]:+.3f}", g.sd)
@@ -115,6 +118,7 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
         return
     published_f, published_p = WELCH[comparison.dimension]
     yield page.table(
+        "",
         ("test", "statistic", "degrees of freedom", "p", "effect"),
         [
             ("Levene, from the median", *_outcome(comparison.levene), None),
@@ -128,6 +132,7 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
         ],
     )
     pairs = page.table(
+        "",
         ("pair", "difference", "95 % from", "to", "t", "degrees of freedom", "p", "Hedges' g"),
         (
             (
@@ -164,8 +169,8 @@ def _problems(results: Results) -> Iterator[str]:
     report = results.report
     yield page.heading("What could not be read, and what was left out")
     if not report.problems and not report.left_out:
-        yield page.note("Everything was read, and nothing was left out.")
+        yield page.small("Everything was read, and nothing was left out.")
     for kind, names in sorted(report.problems.items()):
-        yield page.details(f"Problem: {kind}: {len(names):,}", page.table(("name",), ([name] for name in names)))
+        yield page.details(f"Problem: {kind}: {len(names):,}", page.table("", ("name",), ([name] for name in names)))
     if report.left_out:
-        yield page.table(("left out", "count"), sorted(report.left_out.items()))
+        yield page.table("", ("left out", "count"), sorted(report.left_out.items()))

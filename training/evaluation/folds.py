@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation.figures import Figures
-from training.evaluation.page import page, paragraph, table
 from training.evaluation.wording import FIGURE_TITLES
+from training.page import page, paragraph, table
 
 FOLDS_FILE = "folds.json"
 FOLDS_REPORT = "folds.html"

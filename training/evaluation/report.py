@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from training.evaluation.figures import SEED, Figures
 from training.evaluation.glossary import GLOSSARY
 from training.evaluation.measure import Measurement
-from training.evaluation.page import definitions, heading, note, page, paragraph, picture, table
 from training.evaluation.sections import part_sections
 from training.evaluation.wording import beside, headline
 from training.metrics import DRAWS
+from training.page import definitions, heading, note, page, paragraph, picture, table
 from training.utterance import Split
 
 METRICS_FILE = "metrics.json"
@@ -57,7 +57,7 @@ def write_report(
         measured = [(m, figures[m.name]) for m in measurements if m.part == part]
         stem = re.sub(r"[^\w-]+", "-", part).strip("-")
         body += part_sections(part, measured, scale, partial(_keep, folder / stem))
-    body += [heading(2, "What the words mean"), definitions(GLOSSARY)]
+    body += [heading("What the words mean"), definitions(GLOSSARY)]
     path = folder / REPORT_FILE
     path.write_text(page(f"How good is {about.model}?", body), encoding="utf-8")
     return path

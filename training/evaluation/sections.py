@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from training.evaluation.answers import Answered, Score, Unit
 from training.evaluation.figures import AROUSED, CALM, Figures
 from training.evaluation.measure import Measurement
-from training.evaluation.page import heading, note, paragraph, table
 from training.evaluation.plots import plot_confusion, plot_order, plot_recall, plot_reliability, plot_scores
 from training.evaluation.wording import FIGURE_TITLES, HEARD_TITLES, with_interval
+from training.page import heading, note, paragraph, table
 
 Draw = Callable[[Figure, str, str, str], str]
 """Keeps a plot under a file name and gives its HTML: plot, name, title, caption."""
@@ -27,7 +27,7 @@ _UNITS: dict[Unit, str] = {
 
 def part_sections(part: str, measured: Measured, scale: tuple[float, float], draw: Draw) -> list[str]:
     """Everything about one part: its emotions, heard in each way, then arousal and valence."""
-    sections = [heading(2, part), *_warnings(measured)]
+    sections = [heading(part), *_warnings(measured)]
     if emotions := [pair for pair in measured if pair[0].subject == "emotion"]:
         sections += _emotion(emotions, draw)
     for measurement, figures in measured:
@@ -58,7 +58,7 @@ def _emotion(measured: Measured, draw: Draw) -> list[str]:
     ]
     baselines = _baselines(measured, _BY_CLASS)
     return [
-        heading(3, "Emotion"),
+        heading("Emotion", 3),
         paragraph(f"{_interval_over(whole)} What was said: {counts}."),
         table(
             "Each modality alone and together, beside one answer for everything",
@@ -102,7 +102,7 @@ def _score(measurement: Measurement, figures: Figures, scale: tuple[float, float
     name: Score = "valence" if measurement.subject == "valence" else "arousal"
     low, high = figures["lowest_highest"]
     return [
-        heading(3, f"{name.capitalize()}, from the {HEARD_TITLES[measurement.heard]}"),
+        heading(f"{name.capitalize()}, from the {HEARD_TITLES[measurement.heard]}", 3),
         paragraph(f"{_interval_over(figures)} Answers range from {low:.2f} to {high:.2f}."),
         table(
             "Beside always answering the mean",
@@ -133,7 +133,7 @@ def _order(measurement: Measurement, figures: Figures, draw: Draw) -> list[str]:
     said = {name: _of_emotion(answered, name).scores("arousal") for name in CALM + AROUSED}
     low, high = figures["lowest_highest"]
     return [
-        heading(3, "Arousal, from the voice alone"),
+        heading("Arousal, from the voice alone", 3),
         note(
             "Nobody rated the arousal of these voices. So only the order is judged: whether angry and happy voices get "
             "more of it than sad and neutral ones. How far the answers lie from a rating is unknown here."

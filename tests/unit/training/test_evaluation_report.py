@@ -21,9 +21,9 @@ from training.evaluation.answers import Answered, EvaluationError, model_input
 from training.evaluation.command import add_arguments, run
 from training.evaluation.folds import aggregate, fold_rows, write_folds
 from training.evaluation.measure import Measurement
-from training.evaluation.page import note, table
 from training.evaluation.plots import plot_scores
 from training.evaluation.report import About, write_report
+from training.page import note, table
 from training.utterance import Split, Utterance, read_manifest, write_manifest
 
 CLASSES = ("neutral", "sad", "happy", "surprise", "angry")

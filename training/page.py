@@ -1,7 +1,7 @@
-"""The HTML of a report: one file that needs no network. Text is escaped here, so callers give plain words."""
+"""The HTML of every report: one file that needs no network. Text is escaped here, so callers give plain words."""
 
 import base64
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from html import escape
 
 _STYLE = """
@@ -18,13 +18,16 @@ th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e3e5e8; text-al
 th { font-weight: 600; } tbody th { font-weight: 500; }
 tr.baseline th, tr.baseline td { color: #57606a; font-style: italic; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; } figcaption { color: #57606a; font-size: .92rem; }
+.conclusion { border-left: 4px solid #2166ac; background: #eef4fa; padding: .5rem .8rem; }
 .note { border-left: 4px solid #d29922; background: #fff8e5; padding: .5rem .8rem; }
+.small { color: #57606a; font-size: .92rem; } summary { cursor: pointer; color: #2166ac; }
+.row { display: flex; } .row figure { max-width: 50%; align-self: center; margin: .5rem 0; }
 dt { font-weight: 600; margin-top: .8rem; } dd { margin-left: 0; }
 @media print { h2 { break-before: page; } figure, table { break-inside: avoid; } }
 """
 
 
-def page(title: str, body: Sequence[str]) -> str:
+def page(title: str, body: Iterable[str]) -> str:
     """A whole document around `body`, which is HTML already."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -35,7 +38,7 @@ def page(title: str, body: Sequence[str]) -> str:
     )
 
 
-def heading(level: int, text: str) -> str:
+def heading(text: str, level: int = 2) -> str:
     """<h2> to <h6>."""
     return f"<h{level}>{escape(text)}</h{level}>"
 
@@ -43,6 +46,16 @@ def heading(level: int, text: str) -> str:
 def paragraph(text: str) -> str:
     """<p>."""
     return f"<p>{escape(text)}</p>"
+
+
+def conclusion(text: str) -> str:
+    """The paragraph that a hasty reader reads."""
+    return f'<p class="conclusion">{escape(text)}</p>'
+
+
+def small(text: str) -> str:
+    """Small print: how something was measured."""
+    return f'<p class="small">{escape(text)}</p>'
 
 
 def note(text: str) -> str:
@@ -53,24 +66,25 @@ def note(text: str) -> str:
 def table(
     caption: str,
     columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    rows: Iterable[Sequence[object]],
     *,
     baselines: Container[int] = (),
     wrap: bool = False,
 ) -> str:
     """A table whose first column names the row; the rows `baselines` are what others are held against.
 
-    Cells stay on one line unless they may `wrap`.
+    Floats have three digits after the point, and None is a dash. Cells stay on one line unless they may `wrap`.
     """
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     lines = []
     for number, (name, *cells) in enumerate(rows):
         kind = ' class="baseline"' if number in baselines else ""
-        inside = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        lines.append(f'<tr{kind}><th scope="row">{escape(name)}</th>{inside}</tr>')
+        inside = "".join(f"<td>{escape(_cell(cell))}</td>" for cell in cells)
+        lines.append(f'<tr{kind}><th scope="row">{escape(_cell(name))}</th>{inside}</tr>')
     kind = ' class="wrap"' if wrap else ""
+    named = f"<caption>{escape(caption)}</caption>" if caption else ""
     return (
-        f'<div class="scroll"><table{kind}><caption>{escape(caption)}</caption>\n'
+        f'<div class="scroll"><table{kind}>{named}\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody></table></div>"
     )
 
@@ -81,10 +95,26 @@ def definitions(terms: Mapping[str, str]) -> str:
     return f"<dl>\n{inside}\n</dl>"
 
 
-def picture(png: bytes, title: str, caption: str) -> str:
+def details(summary: str, content: str) -> str:
+    """HTML `content` that opens at a click."""
+    return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
+
+
+def row(*pictures: str) -> str:
+    """Pictures beside each other."""
+    return f'<div class="row">{"".join(pictures)}</div>'
+
+
+def picture(png: bytes, title: str, caption: str = "") -> str:
     """A PNG inside the page; `title` is for those who cannot see it."""
     data = base64.b64encode(png).decode("ascii")
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(title)}">\n'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(title)}">\n{below}</figure>'
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
