@@ -63,13 +63,13 @@ class Log:
     """A line a validation in `log.jsonl`, the same and every step's loss for TensorBoard, and both on the screen."""
 
     def __init__(self, run: Path, stage: Stage, epoch: int) -> None:
-        """Lines of this stage past `epoch` are those of a run that was broken off before it had saved them: they go."""
+        """Lines of this stage past `epoch`, and one that is not whole, are from a run that was broken off: they go."""
         self.path = run / "log.jsonl"
         self.stage = stage
         if self.path.exists():
-            lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            kept = [line for line in lines if line["stage"] != stage or line["epoch"] <= epoch]
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            whole = [text for text in self.path.read_text(encoding="utf-8").splitlines(True) if text.endswith("}\n")]
+            kept = [text for text in whole if (line := json.loads(text))["stage"] != stage or line["epoch"] <= epoch]
+            self.path.write_text("".join(kept), encoding="utf-8")
         self.board = SummaryWriter(str(run / "tensorboard"))
 
     def step(self, step: int, loss: float) -> None:

@@ -41,9 +41,8 @@ def train_stage(
     """Trains `stage` of `networks` on the utterances that have its labels and returns the best validation score.
 
     Writes `<stage>.safetensors`, what `resume` needs, and the log in `run`; leaves the best weights in `networks`.
-    `emotion` needs the other two networks trained; they stay as they are. Without `fresh` the networks are trained
-    already. Raises DataError where there is nothing to
-    learn, or the loss is no number.
+    `emotion` needs the other two networks trained; they stay as they are. `fresh` networks have learned nothing yet.
+    Raises DataError where there is nothing to learn, or the loss is no number.
     """
     config, settings = networks.config, networks.config.train.stage(stage)
     learning, held_out = (for_stage(stage, utterances, split) for split in ("train", "validation"))
