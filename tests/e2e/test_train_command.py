@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def test_two_processes_train_one_model(options: list[str], tmp_path: Path) -> No
     assert (tmp_path / "run" / "audio.safetensors").is_file()
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell starts background jobs with Ctrl-C ignored, and children inherit that; a handler they do not inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def epochs(run: Path) -> list[int]:
     """The epochs in the log, those of whole lines."""
     log = run / "log.jsonl"
@@ -60,6 +69,7 @@ def interrupted(command: list[str | Path], run: Path) -> str:
     return said
 
 
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_a_training_stopped_by_hand_goes_on(options: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     endless = [f"train.audio.{key}=1000000" for key in ("epochs", "patience")]
