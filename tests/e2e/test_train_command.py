@@ -59,12 +59,16 @@ def epochs(run: Path) -> list[int]:
 def interrupted(command: list[str | Path], run: Path) -> str:
     """Starts `command`, stops it with Ctrl-C once the log has grown by an epoch, and returns what it said."""
     before = len(epochs(run))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment())
-    # The log is trimmed to what was saved before it grows again.
-    while len(epochs(run)) <= before and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(), **quiet) as process:
+        try:
+            # The log is trimmed to what was saved before it grows again.
+            while len(epochs(run)) <= before and process.poll() is None:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()  # it would go on for ever
     assert process.returncode == 130, said
     return said
 
