@@ -127,15 +127,10 @@ def resamples(groups: Sequence[str], seed: int, draws: int = DRAWS) -> Iterator[
         yield by_group[np.repeat(shifts, lengths) + np.arange(lengths.sum())]
 
 
-def bootstrap(statistic: Callable[[Ints], float], groups: Sequence[str], seed: int, draws: int = DRAWS) -> list[float]:
-    """95 % interval [low, high] of `statistic(rows)` with whole groups (speakers) drawn with replacement."""
-    return _interval(statistic(rows) for rows in resamples(groups, seed, draws))
-
-
 def intervals(
     statistics: Callable[[Ints], Mapping[str, float]], groups: Sequence[str], seed: int, draws: int = DRAWS
 ) -> dict[str, list[float]]:
-    """`bootstrap` of several statistics by name, all on the same draws."""
+    """95 % intervals [low, high] of statistics(rows) by name, whole groups (speakers) drawn with replacement."""
     values: dict[str, list[float]] = defaultdict(list)
     for rows in resamples(groups, seed, draws):
         for name, value in statistics(rows).items():

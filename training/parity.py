@@ -70,7 +70,6 @@ class Reference:
     """The cases, and what the networks in torch answer to them."""
 
     def __init__(self, networks: Networks) -> None:
-        self.networks = networks
         self.cases = list(cases(networks))
         self.truth = [_in_torch(networks, case) for case in self.cases]
 

@@ -52,13 +52,15 @@ def fp32(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> dict[G
     return export_fp32(networks, tmp_path_factory.mktemp("graphs"))
 
 
-def test_every_output_agrees_on_every_case(reference: Reference, fp32: dict[GraphName, Path]) -> None:
+def test_every_output_agrees_on_every_case(
+    networks: Networks, reference: Reference, fp32: dict[GraphName, Path]
+) -> None:
     found = reference.check_fp32(fp32)
     assert set(found) == {"arousal", "audio_embedding", "audio_mask", "valence", "text_embedding", "logits"}
     assert max(found.values()) <= TOLERANCE
     lengths = sorted(len(wave) for wave in reference.cases[-1].waveforms)
     assert lengths[0] == 1
-    assert lengths[-1] > reference.networks.config.audio.max_frames * 512
+    assert lengths[-1] > networks.config.audio.max_frames * 512
 
 
 @pytest.mark.parametrize("graph", ["audio_arousal", "text_valence", "emotion"])

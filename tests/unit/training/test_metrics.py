@@ -5,11 +5,11 @@ import pytest
 from sklearn.metrics import f1_score, recall_score
 
 from training.metrics import (
-    bootstrap,
     ccc,
     confusion,
     ece,
     fit_temperature,
+    intervals,
     macro_f1,
     pearson,
     recall_by_class,
@@ -56,7 +56,10 @@ def test_temperature_cools_a_model_that_is_too_sure() -> None:
 
 def test_bootstrap_draws_whole_speakers() -> None:
     values = np.array([0.0] * 50 + [1.0] * 50)
-    by_utterance = bootstrap(lambda rows: float(values[rows].mean()), [str(i) for i in range(100)], seed=1)
-    by_speaker = bootstrap(lambda rows: float(values[rows].mean()), ["a"] * 50 + ["b"] * 50, seed=1)
+
+    def mean(groups: list[str]) -> list[float]:
+        return intervals(lambda rows: {"mean": float(values[rows].mean())}, groups, seed=1)["mean"]
+
+    by_utterance, by_speaker = mean([str(i) for i in range(100)]), mean(["a"] * 50 + ["b"] * 50)
     assert 0.35 < by_utterance[0] < 0.5 < by_utterance[1] < 0.65
     assert by_speaker == [0, 1]
