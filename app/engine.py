@@ -21,7 +21,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from app.errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, RuntimeConflict
-from app.manifest import GRAPH_NAMES, GraphName, Manifest, Precision
+from app.manifest import GRAPH_NAMES, GraphName, Heard, Manifest, Precision
 from app.padding import right_pad
 
 Provider = Literal["cpu", "cuda"]
@@ -40,6 +40,13 @@ class Utterance:
 
     waveform: NDArray[np.float32] | None
     input_ids: NDArray[np.int64] | None
+
+    @property
+    def heard(self) -> Heard:
+        """Which of the two are given."""
+        if self.waveform is None:
+            return "text"
+        return "audio" if self.input_ids is None else "both"
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,8 @@ class Engine:
                 "text_mask": text_mask,
             },
         )
-        probabilities = _softmax(logits.astype(np.float64) / self._manifest.emotion.temperature)
+        temperatures = np.array([self._manifest.emotion.temperature.of(item.heard) for item in batch])
+        probabilities = _softmax(logits.astype(np.float64) / temperatures[:, None])
         if not np.isfinite(probabilities).all():
             raise ArithmeticError("the classifier's logits are not finite")
         return [

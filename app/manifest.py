@@ -6,11 +6,13 @@ the manifest holds and reads it; finding versions and checking their files is `a
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 GraphName = Literal["audio_arousal", "text_valence", "emotion"]
 Precision = Literal["fp32", "fp16", "int8"]
 GRAPH_NAMES: tuple[GraphName, ...] = ("audio_arousal", "text_valence", "emotion")
+Heard = Literal["audio", "text", "both"]
+HEARD: tuple[Heard, ...] = ("audio", "text", "both")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Inside the version's folder")]
@@ -56,11 +58,28 @@ class TextInput(_Frozen):
     max_tokens: int
 
 
+class Temperatures(_Frozen):
+    """What the logits are divided by, for each of what can be heard. A plain number is read as one for all three."""
+
+    audio: float = Field(gt=0, description="Of the voice alone")
+    text: float = Field(gt=0, description="Of the words alone")
+    both: float = Field(gt=0, description="Of voice and words")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_all(cls, value: object) -> object:
+        return dict.fromkeys(HEARD, value) if isinstance(value, int | float) else value
+
+    def of(self, heard: Heard) -> float:
+        """The temperature of answers to what was `heard`."""
+        return {"audio": self.audio, "text": self.text, "both": self.both}[heard]
+
+
 class EmotionOutput(_Frozen):
-    """How the classifier's logits become probabilities: softmax(logits / temperature)."""
+    """How the classifier's logits become probabilities: softmax(logits / the temperature of what was heard)."""
 
     classes: tuple[str, ...]
-    temperature: float = Field(gt=0, description="Fitted on validation data")
+    temperature: Temperatures = Field(description="Fitted on validation data")
 
 
 class Manifest(_Frozen):
@@ -84,9 +103,11 @@ class Manifest(_Frozen):
         min_length=1, description="The three graphs that belong together, by precision"
     )
     card: StoredFile = Field(description="MODEL_CARD.md")
-    checkpoint: StoredFile | None = Field(None, description="Weights to fine-tune from; serving never reads them")
+    checkpoint: StoredFile | None = Field(
+        None, description="Weights to fine-tune from; fp16 graphs may point into them"
+    )
     drift: dict[Precision, dict[str, float]] = Field(
-        description="By precision and output: the largest absolute difference to the fp32 torch model at export"
+        description="By precision and output: the largest difference to the fp32 torch model, relative where over 1"
     )
     evaluation: dict[str, object] = Field(default_factory=dict, description="Measured figures, with n")
     training: dict[str, object] = Field(default_factory=dict, description="Data, seed and settings of the training")

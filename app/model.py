@@ -42,12 +42,14 @@ def load_model(settings: Settings) -> Model:
 
 
 def choose_precision(manifest: Manifest, settings: Settings) -> Precision:
-    """The precision asked for; for `auto`, int8 on a CPU where the version has it, else fp32. Raises ModelNotFound."""
-    precision: Precision = "fp32"
-    if settings.precision != "auto":
+    """The precision asked for; for `auto`, the first that the version has of int8, fp32, fp16 on a CPU, and of fp16,
+    fp32 on a GPU. Raises ModelNotFound.
+    """
+    if settings.precision == "auto":
+        usable: tuple[Precision, ...] = ("int8", "fp32", "fp16") if settings.provider == "cpu" else ("fp16", "fp32")
+        precision = next((name for name in usable if name in manifest.graphs), usable[-1])
+    else:
         precision = settings.precision
-    elif settings.provider == "cpu" and "int8" in manifest.graphs:
-        precision = "int8"
     if precision not in manifest.graphs:
         has = ", ".join(manifest.graphs)
         raise ModelNotFound(f"{manifest.name}/{manifest.version} has no {precision} graphs; it has {has}.")

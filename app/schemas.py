@@ -41,7 +41,10 @@ _MODEL_EXAMPLE: dict[str, Any] = {
         "scale": [1.0, 5.0],
         "audio": {"sample_rate": 16000, "hop_length": 512, "max_frames": 512},
         "text": {"tokenizer": _stored("tokenizer.json"), "max_tokens": 64},
-        "emotion": {"classes": ["neutral", "sad", "happy", "surprise", "angry"], "temperature": 1.3},
+        "emotion": {
+            "classes": ["neutral", "sad", "happy", "surprise", "angry"],
+            "temperature": {"audio": 1.9, "text": 1.6, "both": 1.3},
+        },
         "graphs": {"int8": {name: _stored(f"{name}.int8.onnx") for name in GRAPH_NAMES}},
         "card": _stored("MODEL_CARD.md"),
         "drift": {"int8": {"arousal": 0.02}},

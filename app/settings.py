@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     """NAME, which is its newest version, or NAME/VERSION."""
 
     precision: Literal["auto"] | Precision = "auto"
-    """Which graphs of the version to run. auto: int8 on a CPU where the version has it, else fp32."""
+    """Which graphs of the version to run. auto: int8 on a CPU and fp16 on a GPU where the version has it, else fp32."""
 
     provider: Literal["cpu", "cuda"] = "cpu"
     """Where to run them. cuda fails at start where no GPU can be used."""

@@ -31,6 +31,7 @@ class Batch:
     valence: Tensor  # f32 [batch]
     emotion: Tensor  # i64 [batch]
     votes: Tensor  # f32 [batch, classes]: the label's share of each class, all zero where there is none
+    tags: list[tuple[str, ...]]  # empty where there are none
     bands: list[Band | None]
 
     def to(self, device: torch.device) -> "Batch":
@@ -56,6 +57,7 @@ def collate(examples: Sequence[Example], classes: Sequence[str]) -> Batch:
         valence=torch.tensor([nan if u.valence is None else u.valence for u in utterances]),
         emotion=torch.tensor([classes.index(u.emotion) if u.emotion in classes else NO_CLASS for u in utterances]),
         votes=torch.tensor([label_shares(u, classes) for u in utterances]),
+        tags=[utterance.tags or () for utterance in utterances],
         bands=[example.band for example in examples],
     )
 

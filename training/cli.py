@@ -22,6 +22,7 @@ from training.export import export as export_run
 from training.folds import train_folds
 from training.run import train as train_run
 from training.smoke import smoke as run_smoke
+from training.starter import make_starter
 from training.utterance import Utterance, read_manifest
 
 MANIFEST = "manifest.jsonl"
@@ -79,10 +80,19 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--about", type=Path, help="Markdown for the card: what the weights learned from, and its terms"
     )
-    command.add_argument("--precisions", nargs="+", choices=["fp32", "int8"], default=["int8", "fp32"])
+    command.add_argument("--precisions", nargs="+", choices=["fp32", "fp16", "int8"], default=["int8", "fp32"])
     command.add_argument("--checkpoint", action="store_true", help="add float16 weights to fine-tune from")
     command.add_argument("--data", type=Path, help="folder with manifest.jsonl: calibrates and measures the version")
     command.set_defaults(run=export)
+
+    command = commands.add_parser(
+        "starter", help="make the starter model from its corpora: train, leave out each speaker, measure, export"
+    )
+    command.add_argument("--source", type=Path, required=True, help="the folder that holds the corpora")
+    command.add_argument("--work", type=Path, default=Path("runs/starter"), help="for runs (default: %(default)s)")
+    command.add_argument("--store", type=Path, default=Path("model_store"), help="model store (default: %(default)s)")
+    command.add_argument("--version", required=True, help="such as 1.0.0")
+    command.set_defaults(run=starter)
 
     command = commands.add_parser("import-original", help="make a version of the published checkpoints")
     original.add_arguments(command)
@@ -142,6 +152,12 @@ def export(args: argparse.Namespace) -> int:
     release = Release(args.name, args.version, args.license, about)
     written = export_run(args.source, args.store, release, args.precisions, utterances, args.checkpoint)
     print(f"Written: {written}")
+    return 0
+
+
+def starter(args: argparse.Namespace) -> int:
+    """Makes the starter and says where it is."""
+    print(f"Written: {make_starter(args.source, args.work, args.store, args.version)}")
     return 0
 
 

@@ -5,14 +5,16 @@ Presets are TOML files in `training/presets`. An unknown key is an error, never 
 
 import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from training.errors import TrainingError
 
 PRESETS = Path(__file__).parent / "presets"
 
+Head = Literal["recurrent", "attentive", "mean"]
+"""What reads a sequence into one vector: a recurrent stack's last state, as published, or a mean, weighted or plain."""
 Stage = Literal["audio", "text", "emotion"]
 STAGES: tuple[Stage, ...] = ("audio", "text", "emotion")
 
@@ -28,17 +30,32 @@ class _Frozen(BaseModel):
 class BlockConfig(_Frozen):
     """A stack of transformer layers."""
 
-    layers: int = Field(ge=1)
+    layers: int = Field(ge=0)
     heads: int = Field(6, ge=1)
     feed_forward: int = Field(1024, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
-class AudioConfig(_Frozen):
-    """The audio block. Its width is 32 frequencies times the channels of the last two convolutions."""
+class AudioEncoderConfig(_Frozen):
+    """The first layers of a pretrained Whisper encoder, and its shape."""
 
+    name: str = Field(description="Hub name or local folder")
+    frozen: bool = True
+    layers: int = Field(ge=1)
+    width: int = Field(384, ge=1)
+    heads: int = Field(6, ge=1)
+    feed_forward: int = Field(1536, ge=1)
+
+
+class AudioConfig(_Frozen):
+    """The audio block, on mels and convolutions as published, or on a pretrained encoder."""
+
+    encoder: Annotated[AudioEncoderConfig | None, BeforeValidator(lambda value: value or None)] = Field(
+        None, description="A Whisper encoder in place of mels and convolutions; none if empty"
+    )
     channels: tuple[int, int] = (8, 24)
     block: BlockConfig = BlockConfig(layers=7)
+    head: Head = "recurrent"
     recurrent: int = Field(64, description="Width of the GRU")
     max_frames: int = 512
     level_db: tuple[float, float] = Field(
@@ -51,7 +68,10 @@ class TextConfig(_Frozen):
 
     encoder: str = Field("skt/kobert-base-v1", description="Hub name or local folder")
     frozen: bool = True
+    layers: int | None = Field(None, ge=1, description="The encoder's first so many layers; all of them if absent")
+    dropout: float | None = Field(None, ge=0, lt=1, description="Inside the encoder; its own if absent")
     block: BlockConfig = BlockConfig(layers=5)
+    head: Head = "recurrent"
     recurrent: int = Field(64, description="Width of the GRU")
     max_tokens: int = 64
 
@@ -59,8 +79,13 @@ class TextConfig(_Frozen):
 class EmotionConfig(_Frozen):
     """The classifier on both embeddings."""
 
+    fusion: Literal["joined", "added"] = Field(
+        "joined", description="One sequence of both, as published, or each modality's logits by itself and their sum"
+    )
+
     classes: tuple[str, ...] = ("neutral", "sad", "happy", "surprise", "angry")
     block: BlockConfig = BlockConfig(layers=4, feed_forward=3072)
+    head: Head = "recurrent"
     recurrent: int = Field(128, description="Width of the LSTM")
 
 
@@ -75,6 +100,12 @@ class StageConfig(_Frozen):
     decay: float = Field(0.8, gt=0, le=1, description="Factor on the learning rate after each epoch")
     clip_norm: float | None = Field(None, gt=0, description="Largest norm of the gradient")
     loss: Literal["rmse", "ccc"] = Field("rmse", description="Of the regressors; the classifier's is cross-entropy")
+    tags_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Of a second loss: naming an utterance's tags from the embedding; utterances of other "
+        "corpora that have tags alone are learned from too",
+    )
     epochs: int = Field(20, ge=1)
     patience: int = Field(8, ge=1, description="Epochs without a better validation score before stopping")
     batch_size: int = Field(32, ge=1, description="Utterances an optimiser step and process")
@@ -138,12 +169,16 @@ class Config(_Frozen):
     emotion: EmotionConfig = EmotionConfig()
     train: TrainConfig = TrainConfig()
 
+    @property
+    def width(self) -> int:
+        """Of the audio block: the encoder's, or 32 frequencies times the channels of the last two convolutions."""
+        return self.audio.encoder.width if self.audio.encoder else 32 * self.audio.channels[1]
+
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
-        width = 32 * self.audio.channels[1]
         for name, block in (("audio", self.audio.block), ("text", self.text.block), ("emotion", self.emotion.block)):
-            if width % block.heads:
-                raise ValueError(f"{name}: {block.heads} heads do not divide the width {width}")
+            if self.width % block.heads:
+                raise ValueError(f"{name}: {block.heads} heads do not divide the width {self.width}")
         return self
 
 

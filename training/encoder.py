@@ -17,36 +17,35 @@ from training.errors import TrainingError
 TOKENIZER_FILE = "tokenizer.json"
 HUB_TIMEOUT_S = 10
 
-# Patterns of what an encoder is made of; of each group, what comes first is enough.
-_TOKENIZER = (TOKENIZER_FILE, "*.model")
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+# Patterns of what an encoder is made of; of each part, what comes first is enough.
+TOKENIZER = (TOKENIZER_FILE, "*.model")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 class EncoderError(TrainingError):
     """An encoder or its tokenizer that cannot be had; the message says which, and what to do."""
 
 
-def find_encoder(name: str, weights: bool = True) -> Path:
-    """The local folder `name`; or that of a hub model in the cache, filled from the hub where something is missing.
+def find_encoder(name: str, parts: tuple[tuple[str, ...], ...] = (TOKENIZER, WEIGHTS)) -> Path:
+    """The local folder `name`; or that of a hub model in the cache, filled from the hub where one of `parts` lacks.
 
-    Without `weights` its tokenizer is enough. Raises EncoderError.
+    Raises EncoderError.
     """
     if Path(name).is_dir():
         return Path(name)
-    parts = (_TOKENIZER, _WEIGHTS) if weights else (_TOKENIZER,)
     try:
         folder = _cached(name)
         if folder is not None and all(_has(folder, part) for part in parts):
             return folder
         if constants.HF_HUB_OFFLINE:
-            raise EncoderError(f"The text encoder {name} is not on this machine, and HF_HUB_OFFLINE rules out the hub.")
+            raise EncoderError(f"The encoder {name} is not on this machine, and HF_HUB_OFFLINE rules out the hub.")
         _check_hub()
         folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.model"]))
-        for pattern in _WEIGHTS if weights else ():
-            if not _has(folder, _WEIGHTS):
+        for pattern in WEIGHTS if WEIGHTS in parts else ():
+            if not _has(folder, WEIGHTS):
                 snapshot_download(name, allow_patterns=[pattern])
     except ValueError as error:
-        raise EncoderError(f"The text encoder {name} is neither a folder nor a name that the hub can have.") from error
+        raise EncoderError(f"The encoder {name} is neither a folder nor a name that the hub can have.") from error
     except OSError as error:
         raise _failed(name, error) from error
     return folder
@@ -74,13 +73,26 @@ def _check_hub() -> None:
             raise
 
 
-def load_encoder(name: str) -> PreTrainedModel:
-    """The encoder with its weights, in float32. Raises EncoderError."""
+def load_encoder(name: str, layers: int | None = None, dropout: float | None = None) -> PreTrainedModel:
+    """The encoder with its weights, in float32: its first `layers`, all if None, with `dropout`, its own if None.
+
+    Raises EncoderError.
+    """
     folder = find_encoder(name)
+    config = load_encoder_config(folder)
+    if layers is not None:
+        config.num_hidden_layers = min(layers, config.num_hidden_layers)
+    if dropout is not None:
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     try:
         # Written-out attention exports into plain matrix products, which every onnxruntime provider has.
         model = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager", add_pooling_layer=False, local_files_only=True
+            folder,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            add_pooling_layer=False,
+            local_files_only=True,
         )
     except (OSError, ValueError) as error:
         raise _failed(name, error) from error

@@ -6,8 +6,10 @@ no model. What is asked: `training.evaluation.measure`; how it is computed: `tra
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+from app.manifest import Heard, Temperatures
 from app.model import Model
-from training.evaluation.answers import answer
 from training.evaluation.figures import Figures, logits_of
 from training.evaluation.measure import Measurement, measure
 from training.metrics import fit_temperature
@@ -38,15 +40,30 @@ def figures_of(
     return figures
 
 
-def calibrate(model: Model, utterances: Sequence[Utterance]) -> float:
-    """The temperature that fits the validation utterances best, each heard with all that it has; 1 if there are none.
+def calibrate(model: Model, utterances: Sequence[Utterance]) -> Temperatures:
+    """The temperatures that fit the validation utterances best, each heard in every way that it can be.
 
-    The temperature that the model has already changes nothing.
+    The model's own temperatures change nothing. Raises EvaluationError.
     """
     classes = model.manifest.emotion.classes
     held_out = [u for u in utterances if u.split == "validation" and u.emotion in classes]
-    if not held_out:
-        return 1.0
-    answered = answer(model, held_out, "both", "calibrate")
-    logits = logits_of(answered.probabilities(), model.manifest.emotion.temperature)
-    return fit_temperature(logits, answered.emotions(classes))
+    return fit_temperatures(measure(model, held_out, "validation"))
+
+
+def fit_temperatures(measurements: Iterable[Measurement]) -> Temperatures:
+    """The temperatures that fit the answers about emotions best; measurements of other subjects count nowhere.
+
+    The answers may be those of several models (of a cross-validation's folds, say), whatever temperatures these have.
+    What was never heard takes the temperature of all the answers together, 1 if there are none.
+    """
+    judged = [measurement for measurement in measurements if measurement.subject == "emotion"]
+
+    def fitted(heard: Heard) -> float:
+        chosen = [measurement for measurement in judged if measurement.heard == heard] or judged
+        if not chosen:
+            return 1.0
+        logits = [logits_of(m.answered.probabilities(), m.temperature) for m in chosen]
+        truths = [m.answered.emotions(m.classes) for m in chosen]
+        return fit_temperature(np.concatenate(logits), np.concatenate(truths))
+
+    return Temperatures(audio=fitted("audio"), text=fitted("text"), both=fitted("both"))

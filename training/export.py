@@ -20,10 +20,13 @@ from training.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from training.encoder import TOKENIZER_FILE
 from training.errors import TrainingError
 from training.evaluate import calibrate, evaluate
+from training.evaluation.crossvalidation import CrossValidation
 from training.features import HOP_LENGTH, SAMPLE_RATE
 from training.graphs import export_fp32, quantise_int8
+from training.half import convert_fp16
 from training.networks import Networks, load_networks
 from training.parity import Reference
+from training.share import share_weights
 from training.utterance import Utterance
 
 
@@ -35,7 +38,8 @@ class ExportError(TrainingError):
 class Release:
     """What a version is called, under which licence (SPDX) its weights stand, and what they learned from (Markdown).
 
-    `training` is what its manifest says of the training where that is not the run's configuration.
+    `training` is what its manifest says of the training where that is not the run's configuration. A `crossvalidation`
+    gives the temperatures, and figures on speakers that the weights themselves have met.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Release:
     license: str
     about: str = ""
     training: Mapping[str, object] | None = None
+    crossvalidation: CrossValidation | None = None
 
 
 def export(
@@ -53,9 +58,10 @@ def export(
     utterances: Sequence[Utterance] = (),
     checkpoint: bool = False,
 ) -> Path:
-    """Writes `store/name/version` and returns it. With `checkpoint` it carries weights to fine-tune from.
+    """Writes `store/name/version` and returns it. With `checkpoint` it carries weights to fine-tune from, and fp16
+    graphs read them there.
 
-    With `utterances` the temperature is fitted on their validation split and the graphs of the first precision are
+    With `utterances` the temperatures are fitted on their validation split and the graphs of the first precision are
     measured on their test split. Raises ExportError, RunError and ParityError.
     """
     target = store / release.name / release.version
@@ -67,17 +73,20 @@ def export(
         # A manifest's name and version must be those of its folders, in the making too.
         staging = Path(scratch) / release.name / release.version
         staging.mkdir(parents=True)
-        manifest = _build(run, networks, staging, release, precisions)
         if checkpoint:
             save_checkpoint(staging / CHECKPOINT_FILE, networks)
-            manifest = manifest.model_copy(update={"checkpoint": stored(staging / CHECKPOINT_FILE)})
-        _finish(staging, manifest, release.about, precisions[0], utterances)
+        manifest = _build(run, networks, staging, release, precisions)
+        _finish(staging, manifest, release, precisions[0], utterances)
         staging.rename(target)
     return target
 
 
 def _build(run: Path, networks: Networks, folder: Path, release: Release, precisions: Sequence[Precision]) -> Manifest:
-    """Graphs, tokenizer and a manifest that knows neither temperature nor figures yet."""
+    """Graphs, tokenizer and a manifest that knows neither temperatures nor figures yet.
+
+    A checkpoint that lies in `folder` is listed too, and fp16 graphs read it.
+    """
+    checkpoint = folder / CHECKPOINT_FILE
     fp32 = export_fp32(networks, folder)
     reference = Reference(networks)
     drifts: dict[Precision, dict[str, float]] = {"fp32": reference.check_fp32(fp32)}
@@ -85,6 +94,11 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
     if "int8" in precisions:
         paths["int8"] = quantise_int8(fp32, folder)
         drifts["int8"] = reference.drift(paths["int8"])
+    if "fp16" in precisions:
+        paths["fp16"] = convert_fp16(fp32, folder)
+        if checkpoint.is_file():
+            share_weights(paths["fp16"].values(), checkpoint)
+        drifts["fp16"] = reference.drift(paths["fp16"])
     shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
     (folder / CARD_FILE).write_text("In the making.\n", encoding="utf-8")
     if "fp32" not in precisions:
@@ -109,6 +123,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
         emotion=EmotionOutput(classes=config.emotion.classes, temperature=1.0),
         graphs={p: {name: stored(path) for name, path in paths[p].items()} for p in precisions},
         card=stored(folder / CARD_FILE),
+        checkpoint=stored(checkpoint) if checkpoint.is_file() else None,
         drift={p: {output: float(f"{value:.2g}") for output, value in drifts[p].items()} for p in precisions},
         training={
             "text_encoder": Path(config.text.encoder).name,
@@ -118,21 +133,23 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
 
 
 def _finish(
-    folder: Path, manifest: Manifest, about: str, precision: Precision, utterances: Sequence[Utterance]
+    folder: Path, manifest: Manifest, release: Release, precision: Precision, utterances: Sequence[Utterance]
 ) -> None:
-    """Fits the temperature, measures, and writes the card and the manifest."""
+    """Fits the temperatures, measures, and writes the card and the manifest."""
     settings = Settings.load(
         model_store=folder.parents[1], model=f"{manifest.name}/{manifest.version}", precision=precision
     )
     _write_manifest(folder, manifest)
-    if utterances:
-        temperature = calibrate(load_model(settings), utterances)
-        emotion = manifest.emotion.model_copy(update={"temperature": temperature})
+    crossed = release.crossvalidation
+    if crossed or utterances:
+        temperatures = crossed.temperatures if crossed else calibrate(load_model(settings), utterances)
+        emotion = manifest.emotion.model_copy(update={"temperature": temperatures})
         manifest = manifest.model_copy(update={"emotion": emotion})
         _write_manifest(folder, manifest)
-        figures = evaluate(load_model(settings), utterances)
-        manifest = manifest.model_copy(update={"evaluation": {"precision": precision, **figures}})
-    (folder / CARD_FILE).write_text(card(manifest, about), encoding="utf-8")
+        figures = (crossed.figures if crossed else {}) | evaluate(load_model(settings), utterances)
+        cost = {"precision_cost": crossed.precision_cost} if crossed else {}
+        manifest = manifest.model_copy(update={"evaluation": {"precision": precision, **figures, **cost}})
+    (folder / CARD_FILE).write_text(card(manifest, release.about), encoding="utf-8")
     manifest = manifest.model_copy(update={"card": stored(folder / CARD_FILE)})
     _write_manifest(folder, manifest)
 

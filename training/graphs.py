@@ -8,8 +8,10 @@ import logging
 import warnings
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from app.manifest import GraphName
@@ -17,6 +19,7 @@ from training.networks import Networks
 
 OPSET = 18  # the newest at which the attention of the encoder decomposes into products that every provider has
 INT8_BLOCK = 32  # weights that share a scale
+TABLE_BYTES = 1_000_000  # an embedding table of more in float32 is quantised; the others are not worth it
 
 SIGNATURES: dict[GraphName, tuple[dict[str, dict[int, str]], dict[str, dict[int, str]]]] = {
     "audio_arousal": (
@@ -80,7 +83,7 @@ def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...
 
 
 def quantise_int8(fp32: dict[GraphName, Path], folder: Path) -> dict[GraphName, Path]:
-    """Writes the graphs with the weights of their matrix products in 8 bits, and returns where.
+    """Writes the graphs with the weights of their matrix products and their embeddings in 8 bits, and returns where.
 
     Each row of an activation has scales of its own (`MatMulNBits`, accuracy level 4: int8 arithmetic). The usual
     dynamic quantisation takes one scale over the whole tensor, and an answer would change with its batch.
@@ -95,6 +98,37 @@ def quantise_int8(fp32: dict[GraphName, Path], folder: Path) -> dict[GraphName, 
             onnx.load(path), bits=8, block_size=INT8_BLOCK, is_symmetric=True, accuracy_level=4
         )
         quantiser.process()
+        _quantise_tables(quantiser.model.model.graph)
         paths[name] = folder / f"{name}.int8.onnx"
         onnx.save(quantiser.model.model, paths[name])
     return paths
+
+
+def _quantise_tables(graph: GraphProto) -> None:
+    """Replaces large embedding tables by rows of int8 with a scale a row; the quantiser knows only 4 bits for them."""
+    tables = {
+        tensor.name: tensor
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and 4 * np.prod(tensor.dims) > TABLE_BYTES
+    }
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is None:
+            nodes.append(node)
+            continue
+        name, ids, (result,) = table.name, node.input[1], node.output
+        values = numpy_helper.to_array(table)
+        scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny)
+        rows = np.rint(values / scales).astype(np.int8)
+        graph.initializer.remove(table)
+        graph.initializer.append(numpy_helper.from_array(rows, f"{name}.rows"))
+        graph.initializer.append(numpy_helper.from_array(scales, f"{name}.scales"))
+        nodes += [
+            helper.make_node("Gather", [f"{name}.rows", ids], [f"{result}.row"]),
+            helper.make_node("Gather", [f"{name}.scales", ids], [f"{result}.scale"]),
+            helper.make_node("Cast", [f"{result}.row"], [f"{result}.float"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{result}.float", f"{result}.scale"], [result]),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)

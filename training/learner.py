@@ -5,13 +5,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from training.augment import mask_frequencies
 from training.batches import Batch
 from training.config import EmotionStageConfig, Stage
+from training.model import AttentivePool
 from training.networks import Networks, Outputs
 from training.utterance import Utterance
+from training.whisper import WhisperArousal
 
 
 class Learner(nn.Module):
@@ -25,16 +27,23 @@ class Learner(nn.Module):
         self.trained = networks.stage(stage).requires_grad_(True)
         if networks.config.text.frozen:
             networks.text.encoder.requires_grad_(False)
+        if isinstance(networks.audio, WhisperArousal) and networks.audio.frozen:
+            networks.audio.encoder.requires_grad_(False)
         emotion = networks.config.train.emotion
         weights = class_weights(learning, networks.config.emotion.classes) if emotion.class_weights else None
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", weights, persistent=False)
+        self.tag_names: list[str] = []
+        if stage != "emotion" and self.settings.tags_weight:
+            self.tag_names = sorted({tag for utterance in learning for tag in utterance.tags or ()})
+        self.tag_head = AttentivePool(networks.audio.width, len(self.tag_names)) if self.tag_names else None
+        self.learned = nn.ModuleList([self.trained, *([self.tag_head] if self.tag_head else [])])
 
     def train(self, mode: bool = True) -> "Learner":
         """Only the stage's own network goes into training mode."""
         super().train(False)
         self.training = mode
-        self.trained.train(mode)
+        self.learned.train(mode)
         return self
 
     def forward(self, batch: Batch) -> Tensor:
@@ -42,13 +51,30 @@ class Learner(nn.Module):
         if self.stage == "emotion":
             return self._emotion_loss(batch)
         if self.stage == "text":
-            predicted, truth = self.networks.text(batch.input_ids, batch.attention_mask)[0], batch.valence
+            predicted, embedding = self.networks.text(batch.input_ids, batch.attention_mask)
+            truth, length = batch.valence, batch.attention_mask.sum(dim=1)
+        elif isinstance(self.networks.audio, WhisperArousal):
+            predicted, embedding, mask = self.networks.audio(batch.waveform, batch.waveform_length)
+            truth, length = batch.arousal, mask.sum(dim=1)
         else:
             with torch.no_grad():
                 features, frames = self.networks.audio.features(batch.waveform, batch.waveform_length)
                 features = mask_frequencies(features, frames, batch.bands)
-            predicted, truth = self.networks.audio.from_features(features, frames)[0], batch.arousal
-        return regression_loss(self.settings.loss, predicted.float(), truth)
+            predicted, embedding, mask = self.networks.audio.from_features(features, frames)
+            truth, length = batch.arousal, mask.sum(dim=1)
+        scored = ~truth.isnan()
+        loss = regression_loss(self.settings.loss, predicted.float()[scored], truth[scored])
+        if self.tag_head is not None:
+            loss = loss + self.settings.tags_weight * self._tags_loss(self.tag_head(embedding, length), batch.tags)
+        return loss
+
+    def _tags_loss(self, logits: Tensor, tags: Sequence[Sequence[str]]) -> Tensor:
+        """logits [batch, tags] against the tags of each utterance; those without any do not count."""
+        named = [[float(name in given) for name in self.tag_names] for given in tags]
+        truth = torch.tensor(named, device=logits.device)
+        tagged = torch.tensor([float(bool(given)) for given in tags], device=logits.device)
+        losses = binary_cross_entropy_with_logits(logits.float(), truth, reduction="none").mean(dim=1)
+        return (losses * tagged).sum() / tagged.sum().clamp(min=1)
 
     def _emotion_loss(self, batch: Batch) -> Tensor:
         settings = self.networks.config.train.emotion
@@ -62,7 +88,8 @@ class Learner(nn.Module):
         """What is learned and how fast: a pretrained encoder, where it is not frozen, at a rate of its own."""
         fresh: list[nn.Parameter] = []
         pretrained: list[nn.Parameter] = []
-        for name, parameter in self.trained.named_parameters():
+        heads = self.tag_head.named_parameters() if self.tag_head is not None else ()
+        for name, parameter in (*self.trained.named_parameters(), *heads):
             if parameter.requires_grad:
                 (pretrained if self.stage == "text" and name.startswith("encoder.") else fresh).append(parameter)
         groups = [(fresh, self.settings.learning_rate), (pretrained, self.settings.encoder_learning_rate)]
@@ -73,13 +100,16 @@ def start_head(stage: Stage, networks: Networks, learning: Sequence[Utterance]) 
     """Starts a regressor at the mean of its labels, so that the first epochs are not spent on finding it."""
     if stage == "emotion":
         return
-    labels = [u.arousal if stage == "audio" else u.valence for u in learning]
+    labels = [score for u in learning if (score := u.arousal if stage == "audio" else u.valence) is not None]
     head = networks.audio.head if stage == "audio" else networks.text.head
-    nn.init.constant_(head.linear.bias, sum(label for label in labels if label is not None) / len(labels))
+    if labels:
+        nn.init.constant_(head.get_submodule("linear").get_parameter("bias"), sum(labels) / len(labels))
 
 
 def regression_loss(kind: str, predicted: Tensor, truth: Tensor) -> Tensor:
-    """`rmse` of the batch, as published, or `ccc`: 1 - CCC, which rewards spread as well as nearness."""
+    """`rmse` of the batch, as published, or `ccc`: 1 - CCC, which rewards spread as well as nearness; of none, 0."""
+    if not len(truth):
+        return predicted.sum()
     if kind == "rmse":
         return ((predicted - truth).square().mean() + 1e-8).sqrt()  # the slope of a root at 0 is infinite
     covariance = ((predicted - predicted.mean()) * (truth - truth.mean())).mean()

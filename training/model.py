@@ -11,10 +11,11 @@ from torch.nn.functional import relu
 from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import PreTrainedModel
 
-from training.config import AudioConfig, BlockConfig, EmotionConfig, TextConfig
+from training.config import AudioConfig, BlockConfig, EmotionConfig, Head, TextConfig
 from training.features import N_MELS, LogMelDelta
 
 MASKED = -1e4  # added to a masked key's score; -1e9 overflows in float16
+FARTHEST = 1.5  # root mean square of a scaled mean; that of a voice is 1
 FREQUENCIES = N_MELS // 4  # left of the mels by the two strided convolutions
 
 
@@ -107,6 +108,57 @@ class LastState(nn.Module):
         return self.linear(last[-1])
 
 
+class AttentivePool(nn.Module):
+    """A weighted mean of x [batch, time, width] up to length [batch], its weights learned, and a linear layer on it."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1)
+        self.linear = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor, length: Tensor) -> Tensor:
+        past = torch.arange(x.shape[1], device=x.device)[None, :] >= length[:, None]
+        scores = self.score(x)[:, :, 0]
+        weights = (scores + past.to(scores.dtype) * MASKED).softmax(dim=1)
+        return self.linear((weights[:, None, :] @ x)[:, 0])
+
+
+class MeanPool(nn.Module):
+    """The mean of x [batch, time, width], zero past length [batch], and a linear layer on it.
+
+    `centre` and `spread` scale the means to those met in training. One that is further off than any of them, that of
+    noise or of silence, is brought back: a linear layer would answer it with a certainty that nothing speaks for.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, width: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor, length: Tensor) -> Tensor:
+        return self.of_mean(x.sum(dim=1) / length.clamp(min=1)[:, None].to(x.dtype))
+
+    def of_mean(self, mean: Tensor) -> Tensor:
+        """The same for means [batch, width]."""
+        scaled = (mean - self.centre) / self.spread
+        distance = scaled.square().mean(dim=1, keepdim=True).sqrt()
+        return self.linear(self.dropout(scaled / (distance / FARTHEST).clamp(min=1.0)))
+
+
+def make_head(
+    kind: Head, width: int, stack: type[nn.GRU] | type[nn.LSTM], size: int, outputs: int, dropout: float
+) -> nn.Module:
+    """What reads an embedding of `width` into `outputs` numbers; `stack` and `size` are a recurrent head's."""
+    if kind != "recurrent":
+        return AttentivePool(width, outputs) if kind == "attentive" else MeanPool(width, outputs, dropout)
+    return LastState(stack(width, size, 2, bias=False, batch_first=True), outputs)
+
+
 class AudioArousal(nn.Module):
     """waveform f32 [batch, samples] (16 kHz, -1..1, right-padded) and waveform_length i64 [batch] to arousal f32
     [batch], audio_embedding [batch, frames, width] and audio_mask bool [batch, frames].
@@ -122,7 +174,7 @@ class AudioArousal(nn.Module):
         self.features = LogMelDelta()
         self.convolutions = Convolutions(config.channels)
         self.block = Block(self.width, config.block)
-        self.head = LastState(nn.GRU(self.width, config.recurrent, 2, bias=False, batch_first=True), 1)
+        self.head = make_head(config.head, self.width, nn.GRU, config.recurrent, 1, config.block.dropout)
 
     def forward(self, waveform: Tensor, waveform_length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features, frames = self.features(waveform, waveform_length)
@@ -149,7 +201,7 @@ class TextValence(nn.Module):
         self.frozen = config.frozen
         self.encoder = encoder.requires_grad_(not config.frozen)
         self.block = Block(self.width, config.block)
-        self.head = LastState(nn.GRU(self.width, config.recurrent, 2, bias=False, batch_first=True), 1)
+        self.head = make_head(config.head, self.width, nn.GRU, config.recurrent, 1, config.block.dropout)
 
     def train(self, mode: bool = True) -> "TextValence":
         """As usual, but a frozen encoder stays without dropout."""
@@ -181,13 +233,32 @@ class Emotion(nn.Module):
     def __init__(self, config: EmotionConfig, width: int) -> None:
         super().__init__()
         self.block = Block(width, config.block)
-        recurrent = nn.LSTM(width, config.recurrent, 2, bias=False, batch_first=True)
-        self.head = LastState(recurrent, len(config.classes))
+        self.head = make_head(config.head, width, nn.LSTM, config.recurrent, len(config.classes), config.block.dropout)
 
     def forward(self, audio_embedding: Tensor, audio_mask: Tensor, text_embedding: Tensor, text_mask: Tensor) -> Tensor:
         joined, length = join(audio_embedding, audio_mask, text_embedding, text_mask)
         mask = torch.arange(joined.shape[1], device=joined.device)[None, :] < length[:, None]
         return self.head(self.block(joined, mask), length)
+
+
+class AddedEmotion(nn.Module):
+    """As `Emotion`, but each modality is read by itself and their logits are added, those of words beside a voice with
+    a weight of their own; a modality that is missing adds nothing.
+
+    So words cannot change how a voice is heard: with few voices to learn from, that is what goes wrong.
+    """
+
+    def __init__(self, config: EmotionConfig, width: int) -> None:
+        super().__init__()
+        self.audio = MeanPool(width, len(config.classes), config.block.dropout)
+        self.text = AttentivePool(width, len(config.classes))
+        self.beside = nn.Parameter(torch.ones(()))
+
+    def forward(self, audio_embedding: Tensor, audio_mask: Tensor, text_embedding: Tensor, text_mask: Tensor) -> Tensor:
+        frames, tokens = audio_mask.sum(dim=1), text_mask.sum(dim=1)
+        heard, read = (frames > 0)[:, None], (tokens > 0)[:, None]
+        from_text = self.text(text_embedding, tokens) * torch.where(heard, self.beside, 1.0)
+        return self.audio(audio_embedding, frames) * heard + from_text * read
 
 
 def join(audio: Tensor, audio_mask: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,9 @@ from training.batches import Batch
 from training.config import Config, Stage
 from training.encoder import blank_encoder, load_encoder_config
 from training.errors import TrainingError
-from training.model import AudioArousal, Emotion, TextValence
+from training.model import AddedEmotion, AudioArousal, Emotion, TextValence
 from training.original_model import original_networks
+from training.whisper import WhisperArousal
 
 CONFIG_FILE = "config.json"
 ENCODER_FOLDER = "encoder"  # the text encoder's own config.json
@@ -38,9 +39,9 @@ class Outputs:
 class Networks(nn.Module):
     """`audio`, `text` and `emotion` of one configuration; what is not pretrained starts from its seed."""
 
-    audio: AudioArousal
+    audio: AudioArousal | WhisperArousal
     text: TextValence
-    emotion: Emotion
+    emotion: Emotion | AddedEmotion
 
     def __init__(self, config: Config, encoder: PreTrainedModel) -> None:
         super().__init__()
@@ -49,9 +50,11 @@ class Networks(nn.Module):
         if config.semantics == "original":
             self.audio, self.text, self.emotion = original_networks(config, encoder)
         else:
-            self.audio = AudioArousal(config.audio)
+            encoder_config = config.audio.encoder
+            self.audio = WhisperArousal(config.audio, encoder_config) if encoder_config else AudioArousal(config.audio)
             self.text = TextValence(config.text, encoder)
-            self.emotion = Emotion(config.emotion, self.audio.width)
+            classifier = AddedEmotion if config.emotion.fusion == "added" else Emotion
+            self.emotion = classifier(config.emotion, self.audio.width)
         if self.audio.width != self.text.width:
             raise RunError(
                 f"The audio block is {self.audio.width} wide and the text encoder {self.text.width}; "

@@ -21,7 +21,7 @@ from training.features import HOP_LENGTH, SAMPLE_RATE
 from training.graphs import SIGNATURES
 from training.networks import Networks
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # of the value where that is over 1
 
 Arrays = dict[str, NDArray[Any]]
 Sessions = dict[GraphName, onnxruntime.InferenceSession]
@@ -85,7 +85,7 @@ class Reference:
         return found
 
     def drift(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
-        """By output, the largest absolute difference between the networks and `graphs`, over all cases."""
+        """By output, the largest difference between the networks and `graphs`, over all cases; relative over 1."""
         return self._drift(self._answers(graphs))
 
     def neighbour_effect(self, graphs: dict[GraphName, Path]) -> float:
@@ -116,8 +116,9 @@ def _neighbour_effect(answers: list[list[Arrays]]) -> float:
 
 
 def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """The largest absolute difference; NaN where either has one."""
-    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
+    """The largest difference, relative where a value is over 1; NaN where either has one."""
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    return float((np.abs(first - second) / np.maximum(1.0, np.abs(first))).max())
 
 
 def _sessions(graphs: dict[GraphName, Path]) -> Sessions:

@@ -13,6 +13,7 @@ from training.networks import CONFIG_FILE, Networks, load_stage, save_config, sa
 from training.train import train_stage
 from training.utterance import Utterance
 from training.vocabulary import write_tokenizer
+from training.whisper import WhisperArousal, load_pretrained
 
 
 def train(
@@ -54,9 +55,17 @@ def train(
     return scores
 
 
+def new_networks(config: Config) -> Networks:
+    """The networks with their pretrained encoders and nothing learned yet. Raises EncoderError."""
+    networks = Networks(config, load_encoder(config.text.encoder, config.text.layers, config.text.dropout))
+    if isinstance(networks.audio, WhisperArousal) and config.audio.encoder:
+        load_pretrained(networks.audio.encoder, config.audio.encoder)
+    return networks
+
+
 def _networks(config: Config, init_from: Path | None) -> Networks:
     if init_from is None:
-        return Networks(config, load_encoder(config.text.encoder))
+        return new_networks(config)
     networks = load_checkpoint(init_from)
     networks.config = networks.config.model_copy(update={"train": config.train, "preset": config.preset})
     return networks

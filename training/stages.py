@@ -11,11 +11,14 @@ from training.networks import Networks
 from training.utterance import Split, Utterance
 
 
-def for_stage(stage: Stage, utterances: Sequence[Utterance], split: Split) -> list[Utterance]:
-    """The utterances of `split` that have what `stage` learns from; the regressors see their own modality alone."""
+def for_stage(stage: Stage, utterances: Sequence[Utterance], split: Split, tags: bool = False) -> list[Utterance]:
+    """The utterances of `split` that have what `stage` learns from; the regressors see their own modality alone.
+
+    With `tags` they learn from utterances too that have these and no score.
+    """
     needs: dict[Stage, Callable[[Utterance], bool]] = {
-        "audio": lambda u: u.audio is not None and u.arousal is not None,
-        "text": lambda u: u.transcript is not None and u.valence is not None,
+        "audio": lambda u: u.audio is not None and (u.arousal is not None or (tags and bool(u.tags))),
+        "text": lambda u: u.transcript is not None and (u.valence is not None or (tags and bool(u.tags))),
         "emotion": lambda u: (u.audio is not None or u.transcript is not None) and bool(u.emotion or u.votes),
     }
     chosen = [utterance for utterance in utterances if utterance.split == split and needs[stage](utterance)]

@@ -45,7 +45,8 @@ def train_stage(
     Raises DataError where there is nothing to learn, or the loss is no number.
     """
     config, settings = networks.config, networks.config.train.stage(stage)
-    learning, held_out = (for_stage(stage, utterances, split) for split in ("train", "validation"))
+    learning = for_stage(stage, utterances, "train", tags=settings.tags_weight > 0)
+    held_out = for_stage(stage, utterances, "validation")
     if not learning or not held_out:
         raise DataError(f"Stage {stage}: {len(learning)} utterances to train on and {len(held_out)} to validate on.")
     if fresh:
@@ -69,7 +70,7 @@ def train_stage(
     rates = [group["lr"] for group in groups]
     optimiser = make_optimiser(settings, groups)
     learner.to(accelerator.device)
-    checkpoint = Checkpoint(run, stage, networks.stage(stage), optimiser)
+    checkpoint = Checkpoint(run, stage, learner.learned, optimiser)
     if resume:
         checkpoint.load()
     parallel, optimiser = accelerator.prepare(learner, optimiser)
@@ -100,7 +101,7 @@ def train_stage(
                 group["lr"] = rate * learning_rate_factor(settings, done, progress.epoch)
             loss = backward(accelerator, parallel, parts)
             if settings.clip_norm is not None:
-                accelerator.clip_grad_norm_(learner.trained.parameters(), settings.clip_norm)
+                accelerator.clip_grad_norm_(learner.learned.parameters(), settings.clip_norm)
             optimiser.step()
             optimiser.zero_grad()
             progress.step += 1

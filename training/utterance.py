@@ -33,6 +33,9 @@ class Utterance(BaseModel):
     votes: dict[str, float] | None = Field(
         default=None, description="Raters' shares by emotion; the label where `emotion` is null"
     )
+    tags: tuple[str, ...] | None = Field(
+        default=None, description="Every label the corpus gives, in its own words: more to learn from than `emotion`"
+    )
     arousal: float | None = Field(default=None, ge=1, le=5)
     valence: float | None = Field(default=None, ge=1, le=5)
     duration_s: float | None = None

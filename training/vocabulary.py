@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from app.tokenizer import TextTokenizer
-from training.encoder import TOKENIZER_FILE, EncoderError, find_encoder
+from training.encoder import TOKENIZER, TOKENIZER_FILE, EncoderError, find_encoder
 from training.kobert import build_tokenizer
 
 MAX_UNKNOWN = 0.2  # a fitting tokenizer has one or two per cent on chat; one that is converted wrongly has all
@@ -33,7 +33,7 @@ def write_tokenizer(name: str, folder: Path, size: int, transcripts: Iterable[st
 
     It must read the Hangul of `transcripts`, or of a few built-in sentences where none are given. Raises EncoderError.
     """
-    source = find_encoder(name, weights=False)
+    source = find_encoder(name, parts=(TOKENIZER,))
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / TOKENIZER_FILE
     if (source / TOKENIZER_FILE).is_file():

@@ -19,7 +19,7 @@ def test_four_commands_from_a_corpus_to_an_answer(tmp_path: Path) -> None:
     write_tree(tmp_path / "KEMDy20", utterances_per_session=12)
     encoder = make_encoder(tmp_path / "encoder", [said for _, _, said in EMOTIONS.values()])
     data, run, store = (str(tmp_path / name) for name in ("data", "run", "store"))
-    tiny = [f"{key}={json.dumps(value)}" for key, value in TINY.items()]
+    tiny = [f"{key}={json.dumps(value)}" for key, value in TINY.items() if value is not None]
 
     assert main(["prepare", "kemdy20", "--source", str(tmp_path / "KEMDy20"), "--output", data]) == 0
     trained = ["train", "all", "--preset", "paper", "--data", data, "--output", run]

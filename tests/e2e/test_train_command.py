@@ -21,8 +21,8 @@ def options(tmp_path: Path) -> list[str]:
     """Everything that `train` wants behind its stage, for the tiny corpus; ends with what `--set` takes."""
     make_corpus(tmp_path / "data")
     encoder = make_encoder(tmp_path / "encoder")
-    sets = [f"{key}={json.dumps(value)}" for key, value in TINY.items()]
-    given = ["--preset", "starter", "--data", tmp_path / "data", "--text-encoder", encoder, "--cpu", "--set", *sets]
+    sets = [f"{key}={json.dumps(value)}" for key, value in TINY.items() if value is not None]
+    given = ["--preset", "paper", "--data", tmp_path / "data", "--text-encoder", encoder, "--cpu", "--set", *sets]
     return [str(option) for option in given]
 
 

@@ -24,12 +24,16 @@ from training.smoke import TINY, make_corpus, make_encoder
 NAME = Release("tiny", "1.2.3", "Apache-2.0", about="Learned from tones.")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with fresh weights."""
+RECURRENT = {"emotion.fusion": "joined", **{f"{part}.head": "recurrent" for part in ("audio", "text", "emotion")}}
+
+
+@pytest.fixture(scope="module", params=[{}, RECURRENT], ids=["added", "joined"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with fresh weights, of the starter's structure and with the published heads."""
     folder = tmp_path_factory.mktemp("run")
     encoder = make_encoder(folder / "tiny-encoder")
-    networks = Networks(load_preset("starter", {**TINY, "text.encoder": str(encoder)}), load_encoder(str(encoder)))
+    config = load_preset("starter", {**TINY, "text.encoder": str(encoder), **request.param})
+    networks = Networks(config, load_encoder(str(encoder)))
     save_config(folder, networks)
     shutil.copyfile(encoder / TOKENIZER_FILE, folder / TOKENIZER_FILE)
     for stage in ("audio", "text", "emotion"):
@@ -91,7 +95,7 @@ def test_a_version_is_whole_checked_and_says_what_it_is(run: Path, tmp_path: Pat
     manifest = load_manifest(folder)
     verify(folder, manifest)
     assert {path.name for path in folder.iterdir()} == {"manifest.json", *(file.file for file in manifest.files())}
-    assert manifest.emotion.temperature != 1
+    assert 1 not in manifest.emotion.temperature.model_dump().values()
     assert "emotion of smoke, both" in manifest.evaluation
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Learned from tones." in card

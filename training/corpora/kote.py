@@ -66,9 +66,10 @@ SURE_SURPRISE = {"경악", "놀람"}
 
 
 def read_kote(folder: Path, report: Report) -> Iterator[Utterance]:
-    """Comments with a clear reading: `test.tsv` tests; of `val.tsv` 10 % validate and the rest train.
+    """The comments: `test.tsv` tests; of `val.tsv` 10 % validate and the rest train.
 
-    `votes` are the shares of the five emotions among the labels that are read as one. Raises CorpusError.
+    `emotion` is null where the reading is not clear; `votes` are the shares of the five emotions among the labels that
+    are read as one, `tags` all the labels. Raises CorpusError.
     """
     for name in ("val.tsv", "test.tsv"):
         path = require_file(folder / name, "the corpus has its comments there")
@@ -79,18 +80,18 @@ def read_kote(folder: Path, report: Report) -> Iterator[Utterance]:
                     labels = [_LABEL_BY_ID[label_id] for label_id in label_ids.split(",")]
                 except (ValueError, KeyError) as error:
                     raise CorpusError(f"{path}, comment {number}: not id, text and label ids 0 to 43") from error
-                emotion = emotion_from(labels)
                 text = clean_transcript(raw)
-                if emotion is None or not text.strip():
-                    report.leave_out(f"{folder.name}: {'no clear emotion' if text.strip() else 'no text'}")
+                if not text.strip():
+                    report.leave_out(f"{folder.name}: no text")
                     continue
                 yield Utterance(
                     id=f"{folder.name}-{id_}",
                     corpus=folder.name,
                     transcript=text,
                     raw_transcript=raw,
-                    emotion=emotion,
+                    emotion=emotion_from(labels),
                     votes=votes_from(labels),
+                    tags=tuple(labels),
                     split=_split(name, id_),
                 )
 

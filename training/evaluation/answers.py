@@ -12,12 +12,12 @@ from app.audio import decode
 from app.engine import Prediction
 from app.engine import Utterance as Input
 from app.errors import MaeumError
+from app.manifest import Heard
 from app.model import Model
 from training.errors import TrainingError
+from training.recording import Waveform
 from training.utterance import Utterance
 
-Heard = Literal["audio", "text", "both"]
-HEARD: tuple[Heard, ...] = ("audio", "text", "both")
 Score = Literal["arousal", "valence"]
 Unit = Literal["speakers", "sessions", "utterances"]
 
@@ -77,24 +77,39 @@ def can(utterance: Utterance, heard: Heard) -> bool:
     return (heard == "text" or utterance.audio is not None) and (heard == "audio" or utterance.transcript is not None)
 
 
-def answer(model: Model, utterances: Sequence[Utterance], heard: Heard, title: str) -> Answered:
-    """What the model says of each, given what `heard` names of what it has. Raises EvaluationError."""
+def answer(
+    model: Model,
+    utterances: Sequence[Utterance],
+    heard: Heard,
+    title: str,
+    change: Callable[[Waveform], Waveform] | None = None,
+) -> Answered:
+    """What the model says of each, given what `heard` names of what it has, the voice after a `change`.
+
+    Raises EvaluationError.
+    """
     ordered = sorted(utterances, key=lambda u: (u.duration_s or 0.0, len(u.transcript or "")))
     batches = [ordered[k : k + BATCH_SIZE] for k in range(0, len(ordered), BATCH_SIZE)]
     predictions = [
         prediction
         for batch in tqdm(batches, desc=title, mininterval=1.0, leave=False)
-        for prediction in model.predict([model_input(model, u, heard) for u in batch])
+        for prediction in model.predict([model_input(model, u, heard, change) for u in batch])
     ]
     return Answered(ordered, predictions)
 
 
-def model_input(model: Model, utterance: Utterance, heard: Heard) -> Input:
-    """Decoded and tokenised as in serving. Raises EvaluationError, naming the file that cannot be heard."""
+def model_input(
+    model: Model, utterance: Utterance, heard: Heard, change: Callable[[Waveform], Waveform] | None = None
+) -> Input:
+    """Decoded and tokenised as in serving, the voice after a `change`.
+
+    Raises EvaluationError, naming the file that cannot be heard.
+    """
     waveform = ids = None
     if heard != "text" and utterance.audio is not None:
         try:
-            waveform = decode(utterance.audio.read_bytes()).samples[: model.manifest.audio.taken_samples]
+            waveform = decode(utterance.audio.read_bytes()).samples
+            waveform = (change(waveform) if change else waveform)[: model.manifest.audio.taken_samples]
         except (OSError, MaeumError) as error:
             raise EvaluationError(f"{utterance.audio} of utterance {utterance.id} cannot be heard: {error}") from error
     if heard != "audio" and utterance.transcript is not None:

@@ -55,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
         model=f"{manifest.name}/{manifest.version}",
         precision=model.precision,
         provider=model.provider,
-        temperature=manifest.emotion.temperature,
         data=args.data.resolve().name,
         split=args.split,
         date=date.today().isoformat(),

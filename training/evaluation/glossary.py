@@ -32,8 +32,9 @@ GLOSSARY = {
         "the more so the fewer utterances there are, and redrawing them would too: so it has no interval."
     ),
     "temperature": (
-        "What the classifier's outputs are divided by, fitted on validation utterances. Over 1 it makes the model less "
-        "sure, under 1 surer. It changes confidence and never the answer. 1 means as trained."
+        "What the classifier's outputs are divided by, fitted on validation utterances: one each for the voice alone, "
+        "the words alone and both. Over 1 it makes the model less sure, under 1 surer. It changes confidence and never "
+        "the answer. 1 means as trained."
     ),
     "CCC": (
         "Concordance with the true scores: 1 is exact, 0 no better than always answering the mean. Unlike Pearson it "

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from app.manifest import HEARD, Heard
 from app.model import Model
 from training.corpora.labels import MEAN_AROUSAL
-from training.evaluation.answers import HEARD, Answered, Heard, answer, can
+from training.evaluation.answers import Answered, answer, can
 from training.evaluation.figures import AROUSED, CALM, Figures, by_gender, emotion_figures, order_figures, score_figures
 from training.utterance import Split, Utterance
 
@@ -22,7 +23,7 @@ FEW_SESSIONS = 3  # a corpus of so few sessions (its scripts, say) is reported b
 class Measurement:
     """The model's answers about one subject in one part of the corpus, given what it `heard`.
 
-    `classes` and `temperature` are the model's.
+    `classes` are the model's, and `temperature` is the model's for what it `heard`.
     """
 
     subject: Subject
@@ -68,7 +69,7 @@ def measure(model: Model, utterances: Sequence[Utterance], split: Split) -> Iter
             for subject in SUBJECTS:
                 judged = _judged(answered, subject, subjects)
                 if judged.utterances:
-                    yield Measurement(subject, part, heard, judged, emotion.classes, emotion.temperature)
+                    yield Measurement(subject, part, heard, judged, emotion.classes, emotion.temperature.of(heard))
 
 
 def parts(utterances: Sequence[Utterance], split: Split) -> dict[str, list[Utterance]]:

@@ -30,7 +30,6 @@ class About:
     model: str
     precision: str
     provider: str
-    temperature: float
     data: str
     split: Split
     date: str
@@ -66,14 +65,12 @@ def write_report(
 def _head(about: About, figures: Mapping[str, Figures]) -> list[str]:
     """What was measured, and every measurement in a line."""
     left_out = about.utterances - about.judged
-    fitted = "as trained: not fitted, or fitted as 1" if about.temperature == 1 else "fitted on validation utterances"
     body = [
         paragraph(
             f"Measured on {about.date}: the {about.precision} graphs of {about.model} on {about.provider}, through the "
             f"engine that serves them, on the {about.split} split of {about.data}. {about.judged:,} of its "
             f"{about.utterances:,} utterances have labels to judge by"
-            + (f"; the other {left_out:,} count nowhere. " if left_out else ". ")
-            + f"The temperature of the probabilities is {about.temperature:g} ({fitted})."
+            + (f"; the other {left_out:,} count nowhere." if left_out else ".")
         )
     ]
     if about.split != "test":

@@ -53,7 +53,7 @@ def _emotion(measured: Measured, draw: Draw) -> list[str]:
     whole = list(heard.values())[-1]
     counts = ", ".join(f"{name} {count:,}" for name, count in whole["support"].items())
     rows = [
-        [HEARD_TITLES[name], f"{f['n']:,}", *(with_interval(f, key) for key in _BY_CLASS), _calibration(f)]
+        [HEARD_TITLES[name], f"{f['n']:,}", *(with_interval(f, key) for key in _BY_CLASS), *_calibration(f)]
         for name, f in heard.items()
     ]
     baselines = _baselines(measured, _BY_CLASS)
@@ -62,12 +62,12 @@ def _emotion(measured: Measured, draw: Draw) -> list[str]:
         paragraph(f"{_interval_over(whole)} What was said: {counts}."),
         table(
             "Each modality alone and together, beside one answer for everything",
-            ["", "n", *(FIGURE_TITLES[key] for key in _BY_CLASS), "ECE"],
-            [*([*row, "–"] for row in baselines), *rows],
+            ["", "n", *(FIGURE_TITLES[key] for key in _BY_CLASS), "ECE", "temperature"],
+            [*([*row, "–", "–"] for row in baselines), *rows],
             baselines=range(len(baselines)),
         ),
         paragraph(
-            f"ECE is given as served, with temperature {whole['temperature']:g}, and in parentheses without it. "
+            "ECE is given as served, with the temperature, and in parentheses without it. "
             f"UAR at random: {whole['chance_uar']:.2f}."
         ),
         draw(
@@ -189,8 +189,8 @@ def _baselines(measured: Measured, keys: Sequence[str]) -> list[list[str]]:
     return rows
 
 
-def _calibration(figures: Figures) -> str:
-    return f"{figures['ece']:.3f} ({figures['ece_uncalibrated']:.3f})"
+def _calibration(figures: Figures) -> list[str]:
+    return [f"{figures['ece']:.3f} ({figures['ece_uncalibrated']:.3f})", f"{figures['temperature']:g}"]
 
 
 def _interval_over(figures: Figures) -> str:

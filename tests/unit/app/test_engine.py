@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.engine import Engine, Utterance, check_runtime
 from app.errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, RuntimeConflict
-from app.manifest import Precision
+from app.manifest import Precision, Temperatures
 from app.store import load_manifest
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
@@ -74,15 +74,17 @@ def test_scores_stay_on_the_scale(engine: Engine) -> None:
     assert loud.arousal == 5.0
 
 
-def test_temperature_softens(store: Path, make_speech: MakeSpeech) -> None:
+def test_each_row_is_softened_by_the_temperature_of_what_it_has(store: Path, make_speech: MakeSpeech) -> None:
     folder = store / "starter" / "0.1.0"
     manifest = load_manifest(folder)
-    sharp = manifest.model_copy(update={"emotion": manifest.emotion.model_copy(update={"temperature": 0.5})})
-    utterance = Utterance(make_speech(1.0), _ids(2, 8, 3))
-    (soft_answer,) = Engine(folder, manifest, "fp32").predict([utterance])
-    (sharp_answer,) = Engine(folder, sharp, "fp32").predict([utterance])
-    expected = np.power(soft_answer.probabilities, manifest.emotion.temperature / 0.5)
-    assert sharp_answer.probabilities == pytest.approx(expected / expected.sum(), abs=1e-6)
+    uncalibrated = manifest.emotion.model_copy(update={"temperature": Temperatures(audio=1, text=1, both=1)})
+    plain = Engine(folder, manifest.model_copy(update={"emotion": uncalibrated}), "fp32")
+    voice, words = make_speech(1.0), _ids(2, 8, 3)
+    batch = [Utterance(voice, None), Utterance(None, words), Utterance(voice, words)]
+    softened = Engine(folder, manifest, "fp32").predict(batch)
+    for before, after, temperature in zip(plain.predict(batch), softened, (2.0, 0.75, 1.5), strict=True):
+        expected = np.power(before.probabilities, 1 / temperature)
+        assert after.probabilities == pytest.approx(expected / expected.sum(), abs=1e-6)
 
 
 def test_an_empty_batch_has_no_answers(engine: Engine) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.errors import ModelCorrupt, ModelNotFound
+from app.manifest import Temperatures
 from app.model import choose_precision, load_model, physical_cores
 from app.settings import Settings
 from app.store import find_version, list_versions, load_manifest, verify
@@ -96,6 +97,8 @@ def _edit(version: Path, changes: dict[str, Any]) -> None:
         ({"version": "0.2.0"}, "named as its model"),
         ({"schema_version": 2}, "schema_version"),
         ({"surprise": 1}, "surprise"),
+        ({"emotion": {"classes": ["sad"], "temperature": 0}}, "emotion.temperature"),
+        ({"emotion": {"classes": ["sad"], "temperature": {"both": 1.5}}}, "emotion.temperature.audio"),
         ({"graphs": {}}, "graphs"),
         ({"graphs": {"fp32": {}}}, "no fp32 graph audio_arousal"),
         ({"card": {"file": "../../secret", "sha256": "0" * 64, "bytes": 1}}, "card.file"),
@@ -106,6 +109,12 @@ def test_a_manifest_that_is_wrong_says_where(version: Path, changes: dict[str, A
     _edit(version, changes)
     with pytest.raises(ModelCorrupt, match=said):
         load_manifest(version)
+
+
+def test_one_temperature_is_that_of_everything_heard(version: Path) -> None:
+    _edit(version, {"emotion": {"classes": ["sad"], "temperature": 1.099}})
+    temperature = load_manifest(version).emotion.temperature
+    assert temperature == Temperatures(audio=1.099, text=1.099, both=1.099)
 
 
 def test_a_manifest_that_is_no_json(version: Path) -> None:
@@ -123,6 +132,24 @@ def test_precision(version: Path) -> None:
     assert choose_precision(fp32_only, Settings()) == "fp32"
     with pytest.raises(ModelNotFound, match="no fp16 graphs; it has fp32, int8"):
         choose_precision(manifest, Settings(precision="fp16"))
+
+
+@pytest.mark.parametrize(
+    ("has", "on_cpu", "on_gpu"),
+    [(("int8", "fp16", "fp32"), "int8", "fp16"), (("fp16", "fp32"), "fp32", "fp16"), (("fp16",), "fp16", "fp16")],
+)
+def test_auto_takes_what_suits_the_provider(version: Path, has: tuple[str, ...], on_cpu: str, on_gpu: str) -> None:
+    manifest = load_manifest(version)
+    manifest = manifest.model_copy(update={"graphs": dict.fromkeys(has, manifest.graphs["fp32"])})
+    assert choose_precision(manifest, Settings()) == on_cpu
+    assert choose_precision(manifest, Settings(provider="cuda")) == on_gpu
+
+
+def test_auto_on_a_gpu_takes_no_int8(version: Path) -> None:
+    manifest = load_manifest(version)
+    manifest = manifest.model_copy(update={"graphs": {"int8": manifest.graphs["int8"]}})
+    with pytest.raises(ModelNotFound, match="no fp32 graphs; it has int8"):
+        choose_precision(manifest, Settings(provider="cuda"))
 
 
 def test_a_whole_model_loads(store: Path) -> None:

@@ -37,7 +37,7 @@ def test_an_override_goes_before_the_preset() -> None:
         ({"audio.layers": 3}, "audio.layers"),
         ({"train.audio.epochs": 0}, "train.audio.epochs"),
         ({"audio.block.heads": 5}, "5 heads do not divide the width"),
-        ({"audio.channels.first": 1}, "channels is a value"),
+        ({"text.encoder.name": 1}, "encoder is a value"),
     ],
 )
 def test_a_wrong_value_is_named(overrides: dict[str, object], said: str) -> None:

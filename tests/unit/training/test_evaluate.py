@@ -1,6 +1,6 @@
 """Figures are over the whole corpus, beside their baselines, and each utterance is asked only what can be judged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from app.engine import Prediction
 from app.engine import Utterance as Input
-from app.manifest import Manifest
+from app.manifest import HEARD, Heard, Manifest, Temperatures
 from app.model import Model
 from training.card import card
 from training.corpora.labels import MEAN_AROUSAL
-from training.evaluate import calibrate, evaluate
+from training.evaluate import calibrate, evaluate, fit_temperatures
 from training.evaluation.answers import Answered, EvaluationError
 from training.evaluation.figures import by_gender, emotion_figures, order_figures, score_figures
-from training.evaluation.measure import has_ratings, measure, parts
+from training.evaluation.measure import Measurement, has_ratings, measure, parts
 from training.metrics import accuracy, auc, confusion, ece, intervals, reliability, resamples, softmax, weighted_f1
 from training.utterance import Utterance
 
@@ -250,29 +250,46 @@ def test_a_file_that_cannot_be_heard_is_named(model: Model, corpus: list[Utteran
         evaluate(model, [missing])
 
 
-def test_the_fitted_temperature_does_not_depend_on_the_models_own(
-    model: Model, corpus: list[Utterance], make_model: Callable[[float], Model]
-) -> None:
-    assert calibrate(model, [u for u in corpus if u.split == "test"]) == 1
-    assert calibrate(make_model(1.0), corpus) == calibrate(make_model(3.0), corpus)
+def spoken(heard: Heard, sureness: float, temperature: float = 1.0) -> Measurement:
+    """Answers of a model whose logits are `sureness` times what would be right, given at its `temperature`."""
+    random = np.random.default_rng(3)
+    logits = random.standard_normal((4000, 5))
+    emotions = [CLASSES[random.choice(5, p=p)] for p in softmax(logits)]
+    said = answered(emotions, softmax(sureness * logits, temperature))
+    return Measurement("emotion", "c", heard, said, CLASSES, temperature)
 
 
-@pytest.fixture
-def make_model(model: Model) -> Callable[[float], Model]:
-    """The tiny version as if its temperature were another."""
+def test_what_is_heard_has_its_own_temperature_whatever_it_was_answered_at() -> None:
+    arousal = Measurement("arousal order", "c", "audio", answered(["sad", "angry"]), CLASSES, 1.0)
+    found = fit_temperatures([spoken("audio", 3.0), spoken("text", 0.5, 0.7), spoken("both", 2.0, 4.0), arousal])
+    assert [found.of(heard) for heard in HEARD] == pytest.approx([3.0, 0.5, 2.0], rel=0.1)
 
-    def make(temperature: float) -> Model:
-        emotion = model.manifest.emotion.model_copy(update={"temperature": temperature})
 
-        def predict(batch: Sequence[Input]) -> list[Prediction]:
-            said = model.predict(batch)
-            logits = np.log([p.probabilities for p in said]) * model.manifest.emotion.temperature
-            rows = softmax(logits, temperature).tolist()
-            return [replace(p, probabilities=tuple(row)) for p, row in zip(said, rows, strict=True)]
+def test_answers_of_several_models_are_fitted_together() -> None:
+    first, second = spoken("both", 2.0, 3.0), spoken("both", 4.0)
+    pooled = fit_temperatures([first, second]).both
+    assert fit_temperatures([first]).both < pooled < fit_temperatures([second]).both
 
-        return replace(model, manifest=model.manifest.model_copy(update={"emotion": emotion}), predict=predict)
 
-    return make
+def test_what_was_never_heard_has_the_temperature_of_all_answers() -> None:
+    found = fit_temperatures([spoken("audio", 3.0), spoken("text", 1.0)])
+    assert found.text < found.both < found.audio
+    assert fit_temperatures([]) == Temperatures(audio=1, text=1, both=1)
+
+
+def test_calibration_asks_the_validation_utterances_in_every_way(model: Model, corpus: list[Utterance]) -> None:
+    """Two of the six are neutral: whoever says so of all, and how surely, is right to be sure by a third."""
+    sure: dict[Heard, float] = {"audio": 0.6, "text": 0.9, "both": 1 / 3}
+
+    def predict(batch: Sequence[Input]) -> list[Prediction]:
+        neutral = [sure[item.heard] for item in batch]
+        return [Prediction(3.0, 3.0, (p, *[(1 - p) / 4] * 4)) for p in neutral]
+
+    found = calibrate(replace(model, predict=predict), corpus)
+    by_own_temperature = {heard: found.of(heard) / model.manifest.emotion.temperature.of(heard) for heard in HEARD}
+    right = {heard: np.log(4 * p / (1 - p)) / np.log(2) for heard, p in sure.items()}
+    assert by_own_temperature == pytest.approx(right, rel=0.02)
+    assert calibrate(model, [u for u in corpus if u.split == "test"]) == Temperatures(audio=1, text=1, both=1)
 
 
 def test_the_card_tells_the_figures_and_who_was_met(model: Model, corpus: list[Utterance]) -> None:

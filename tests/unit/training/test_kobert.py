@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
 from app.tokenizer import TextTokenizer
-from training.encoder import EncoderError, find_encoder, load_encoder
+from training.encoder import TOKENIZER, EncoderError, find_encoder, load_encoder
 from training.kobert import SPECIAL, build_tokenizer
 from training.vocabulary import unknown_share, write_tokenizer
 
@@ -150,7 +150,7 @@ def test_a_cached_encoder_needs_no_hub(folder: Path, no_hub: Path) -> None:
     (cached / "refs" / "main").write_text("0" * 40)
     (cached / "snapshots" / ("0" * 40)).symlink_to(folder)
     assert load_encoder("skt/kobert-base-v1").config.hidden_size == 24
-    assert (find_encoder("skt/kobert-base-v1", weights=False) / "spiece.model").is_file()
+    assert (find_encoder("skt/kobert-base-v1", parts=(TOKENIZER,)) / "spiece.model").is_file()
 
 
 def test_a_hub_out_of_reach_is_an_error_at_once(no_hub: Path) -> None:

@@ -16,7 +16,7 @@ from training.config import ConfigError, EmotionStageConfig, Stage, load_preset
 from training.data import DataError
 from training.encoder import TOKENIZER_FILE, EncoderError, load_encoder
 from training.features import delta
-from training.learner import class_weights, drop_modalities, regression_loss
+from training.learner import Learner, class_weights, drop_modalities, regression_loss
 from training.networks import Networks, Outputs, RunError, load_networks, save_config
 from training.run import train
 from training.smoke import TINY, make_corpus, make_encoder
@@ -56,7 +56,9 @@ def test_a_stage_learns_what_can_be_learned(
     networks = make_networks(**{f"train.{stage}.{key}": value for key, value in overrides.items()})
     score = train_stage(stage, networks, corpus, tmp_path, CPU)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert (
+        min(line["loss"] for line in lines) < 0.6 * lines[0]["loss"]
+    )  # by CCC over four utterances it goes up and down
     assert list((tmp_path / "tensorboard").glob("events.*"))
     assert score == pytest.approx(max(line["score"] for line in lines), abs=1e-5)
     assert score > 0.5
@@ -107,6 +109,48 @@ def test_nothing_to_learn_is_said(
 ) -> None:
     with pytest.raises(DataError, match="Stage audio: 0 utterances"):
         train_stage("audio", make_networks(), [u.model_copy(update={"arousal": None}) for u in corpus], tmp_path, CPU)
+
+
+def tagged_only(corpus: list[Utterance]) -> list[Utterance]:
+    """The voiceless corpus, its training part without a valence."""
+    return [
+        u.model_copy(update={"audio": None, "tags": (f"{u.emotion}!", "any"), "valence": None})
+        if u.split == "train"
+        else u.model_copy(update={"audio": None})
+        for u in corpus
+    ]
+
+
+def test_words_are_learned_from_tags_alone(
+    make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    values = {"epochs": 6, "patience": 6, "limit": 8, "batch_size": 4, "decay": 1.0, "learning_rate": 1e-2}
+    networks = make_networks(**{f"train.text.{key}": value for key, value in values.items()})
+    train_stage("text", networks, tagged_only(corpus), tmp_path, CPU)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(losses))
+    assert losses[-1] < 0.7 * losses[0]
+    assert not any("tag" in name for name in load_file(tmp_path / "text.safetensors"))
+
+
+def test_without_a_weight_tags_are_nothing_to_learn_from(
+    make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    networks = make_networks(**{"train.text.tags_weight": 0.0})
+    with pytest.raises(DataError, match="Stage text: 0 utterances"):
+        train_stage("text", networks, tagged_only(corpus), tmp_path, CPU)
+
+
+def test_the_tags_are_named_by_a_head_that_learns_too(
+    make_networks: Callable[..., Networks], corpus: list[Utterance]
+) -> None:
+    learner = Learner("text", make_networks(), tagged_only(corpus))
+    assert learner.tag_names == ["angry!", "any", "happy!", "neutral!", "sad!", "surprise!"]
+    assert learner.tag_head is not None
+    learned = {id(parameter) for group in learner.parameter_groups() for parameter in group["params"]}
+    assert {id(parameter) for parameter in learner.tag_head.parameters()} <= learned
+    assert Learner("text", make_networks(), corpus).tag_head is None
+    assert Learner("emotion", make_networks(), tagged_only(corpus)).tag_head is None
 
 
 def test_a_run_without_weights_names_the_command(make_networks: Callable[..., Networks], tmp_path: Path) -> None:
@@ -181,7 +225,7 @@ class Broken(Exception):
     """Stands for whatever ends a training from outside."""
 
 
-@pytest.mark.parametrize("stage", ["audio", "emotion"])
+@pytest.mark.parametrize("stage", ["audio", "text", "emotion"])
 @pytest.mark.parametrize("at", [2, 5, 9])
 def test_a_broken_run_goes_on_to_the_same_weights(
     stage: Stage, at: int, encoder: Path, corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -190,6 +234,7 @@ def test_a_broken_run_goes_on_to_the_same_weights(
     values = {"epochs": 3, "limit": 4, "batch_size": 2, "checkpoint_steps": 2, "patience": 9}
     overrides = {**TINY, "text.encoder": str(encoder), **{f"train.{stage}.{k}": v for k, v in values.items()}}
     config = load_preset("starter", overrides)
+    corpus = [utterance.model_copy(update={"tags": (str(utterance.emotion),)}) for utterance in corpus]
     for run in (tmp_path / "whole", tmp_path / "broken"):
         train(["audio", "text"] if stage == "emotion" else [], config, corpus, run, CPU)
     train([stage], config, corpus, tmp_path / "whole", CPU)
@@ -231,5 +276,7 @@ def test_a_batch_in_parts_has_the_same_gradient(
     second = make_networks(**values, **{"train.emotion.accumulate": 2})
     for networks in (first, second):
         train_stage("emotion", networks, corpus, tmp_path, CPU)
-    for one, other in zip(first.emotion.parameters(), second.emotion.parameters(), strict=True):
-        assert torch.allclose(one, other, atol=1e-4)
+    learned = dict(second.emotion.named_parameters())
+    for name, parameter in first.emotion.named_parameters():
+        # A softmax does not see what is added to all its scores: of that bias, Adam only scales up rounding.
+        assert name == "text.score.bias" or torch.allclose(parameter, learned[name], atol=1e-4), name

@@ -1,0 +1,144 @@
+"""The starter's recipe from its corpora to a version that answers, on miniature corpora and encoders."""
+
+import gzip
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from app.engine import Utterance
+from app.manifest import Manifest
+from app.model import load_model
+from app.settings import Settings
+from app.store import load_manifest, verify
+from training import heads, starter
+from training.config import AudioEncoderConfig
+from training.corpora.kote import READING
+from training.corpora.nsmc import read_reviews
+from training.evaluation.crossvalidation import RECORDINGS
+from training.networks import load_networks
+from training.smoke import TINY, WORDS, make_encoder
+from training.whisper import whisper_config
+
+SPEAKERS = {"ema": "plain", "emb": "plain", "nea": "emotional"}
+WHISPER = {"layers": 1, "width": 64, "heads": 4, "feed_forward": 32}
+LABELS = {"neutral": "없음", "sad": "슬픔", "happy": "기쁨", "surprise": "놀람", "angry": "짜증"}
+EMOTION = "emotion of ko_emotional_speech"
+
+
+def write_corpora(folder: Path) -> Path:
+    """Five clips of each speaker, 60 comments and 60 reviews, in the corpora's own formats."""
+    random = np.random.default_rng(8)
+    korean, kote, reviews = (folder / name for name in ("ko_emotional_speech", "kote", "nsmc_ratings"))
+    for path in (korean / "audio", kote, reviews):
+        path.mkdir(parents=True)
+    rows = ["file,speaker,gender,script,emotion,transcript,spoken_form"]
+    for number, (speaker, script) in enumerate(SPEAKERS.items()):
+        for pitch, (emotion, words) in enumerate(WORDS.items()):
+            time = np.arange(int(random.uniform(0.3, 0.6) * 16_000)) / 16_000
+            voice = 0.2 * np.sin(2 * np.pi * (110 + 60 * pitch + 9 * number) * time)
+            name = f"audio/{speaker}{pitch}.flac"
+            soundfile.write(korean / name, voice + 0.01 * random.standard_normal(len(time)), 16_000)
+            rows.append(f"{name},{speaker},{'male' if number else 'female'},{script},{emotion},{words},{words}")
+    (korean / "metadata.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
+    ids = {label: number for number, label in enumerate(READING)}
+    comments = [f"{k}\t{WORDS[e]} {'그' * (k % 4)}\t{ids[LABELS[e]]}\n" for k, e in enumerate(12 * list(WORDS))]
+    (kote / "val.tsv").write_text("".join(comments) + "900\t뭐야\t42,5\n", encoding="utf-8")
+    (kote / "test.tsv").write_text("".join(f"9{line}" for line in comments[:10]), encoding="utf-8")
+    with gzip.open(reviews / "reviews.tsv.gz", "wt", encoding="utf-8") as file:
+        file.writelines(
+            f"{k}\tfilm{k % 12}\t{1 + k % 10}\t{'정말 ' * (k % 7)}좋아{'아' * (k // 7)}\n" for k in range(60)
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """The work folder, and the version's."""
+    folder = tmp_path_factory.mktemp("starter")
+    torch.manual_seed(9)
+    WhisperEncoder(whisper_config(AudioEncoderConfig(name="", **WHISPER))).save_pretrained(folder / "whisper")
+    settings = {
+        **TINY,
+        "audio.encoder": {"name": str(folder / "whisper"), **WHISPER},
+        "audio.block.layers": 0,
+        "text.encoder": str(make_encoder(folder / "words", [*WORDS.values(), "그아"])),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heads, "STEPS", 20)
+        patch.setattr(heads, "COPIES", 2)
+        patch.setattr(starter, "read_reviews", partial(read_reviews, train=40, validation=10, test=10))
+        source = write_corpora(folder / "corpora")
+        version = starter.make_starter(source, folder / "work", folder / "store", "9.9.9", settings)
+    yield folder / "work", version
+
+
+@pytest.fixture(scope="module")
+def manifest(made: tuple[Path, Path]) -> Manifest:
+    return load_manifest(made[1])
+
+
+def test_the_version_is_whole_and_has_its_precisions_and_a_checkpoint(
+    made: tuple[Path, Path], manifest: Manifest
+) -> None:
+    verify(made[1], manifest)
+    assert made[1].parts[-2:] == ("starter", "9.9.9")
+    assert set(manifest.graphs) == {"int8", "fp16"}
+    assert manifest.checkpoint is not None
+    assert (manifest.preset, manifest.width) == ("starter", 64)
+    assert {path.name for path in made[1].iterdir()} == {"manifest.json", *(file.file for file in manifest.files())}
+
+
+def test_every_figure_on_voices_is_of_speakers_never_met(manifest: Manifest) -> None:
+    figures = manifest.evaluation
+    assert figures["precision"] == "int8"
+    for script, speakers, clips in (("plain", 2, 10), ("emotional", 1, 5)):
+        heard = [f"{EMOTION} ({script}), {heard}" for heard in ("audio", "text", "both")]
+        others = [f"{EMOTION} ({script}), {recording}, audio" for recording in RECORDINGS]
+        for name in (*heard, *others, f"arousal of ko_emotional_speech ({script})"):
+            found = figures[name]
+            assert (found["speakers"], found["speakers_met"]) == (speakers, 0), name
+        assert figures[heard[0]]["n"] == clips
+    assert {name for name in figures if "kote" in name or "nsmc" in name} == {
+        "emotion of kote, text",
+        "valence of nsmc_ratings",
+    }
+    assert set(figures["precision_cost"][f"uar of {EMOTION} (plain), both"]) == {"int8", "fp32"}
+
+
+def test_each_speaker_is_left_out_of_a_model_of_his_own(made: tuple[Path, Path]) -> None:
+    work, _ = made
+    assert {path.name for path in (work / "folds").iterdir()} == set(SPEAKERS)
+    shipped, *folds = (
+        load_networks(work / run).state_dict() for run in ("shipped", *(f"without-{speaker}" for speaker in SPEAKERS))
+    )
+    for fold in folds:
+        changed = {name for name, value in fold.items() if not torch.equal(value, shipped[name])}
+        assert changed
+        assert all(name.startswith(("audio.head.", "emotion.")) for name in changed)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_the_version_answers(made: tuple[Path, Path], precision: str) -> None:
+    store = made[1].parents[1]
+    model = load_model(Settings.load(model_store=store, model="starter/9.9.9", precision=precision, threads=1))
+    voice = 0.2 * np.sin(np.arange(8_000) * 0.06).astype(np.float32)
+    ids = model.tokenizer.encode("정말 좋아").ids
+    voice_alone, words_alone, both = model.predict(
+        [Utterance(voice, None), Utterance(None, ids), Utterance(voice, ids)]
+    )
+    assert (voice_alone.valence, words_alone.arousal) == (None, None)
+    assert both.arousal == pytest.approx(voice_alone.arousal, abs=1e-2)
+    assert both.valence == pytest.approx(words_alone.valence, abs=1e-2)
+    for answer in (voice_alone, words_alone, both):
+        assert len(answer.probabilities) == 5 and sum(answer.probabilities) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_words_are_trained_once(made: tuple[Path, Path]) -> None:
+    assert (made[0] / "words" / "text.safetensors").is_file()
+    assert len((made[0] / "words" / "log.jsonl").read_text().splitlines()) == 1

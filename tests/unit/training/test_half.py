@@ -1,0 +1,109 @@
+"""Graphs in float16 and in 8 bits: near to float32, and no larger than their weights."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from app.manifest import GraphName
+from app.model import load_model
+from app.settings import Settings
+from app.store import load_manifest, verify
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from training.config import STAGES, load_preset
+from training.encoder import TOKENIZER_FILE, load_encoder
+from training.export import Release, export
+from training.graphs import export_fp32, quantise_int8
+from training.half import convert_fp16
+from training.networks import Networks, save_config, save_stage
+from training.parity import Reference
+from training.share import share_weights
+from training.smoke import TINY, make_encoder
+
+NEAR = 0.01  # of numbers between 1 and 10, which float16 spaces by 0.001 to 0.008
+WHISPER = {"name": "none", "layers": 1, "width": 64, "heads": 4, "feed_forward": 64}
+
+Graphs = dict[GraphName, Path]
+
+
+def tiny(folder: Path, preset: str = "starter") -> Networks:
+    """Fresh networks: on Whisper's layers with attentive heads, or the paper's with recurrent ones."""
+    encoder = str(make_encoder(folder / "tiny-encoder"))
+    changes = {**TINY, "text.encoder": encoder, "audio.encoder": WHISPER if preset == "starter" else None}
+    return Networks(load_preset(preset, changes), load_encoder(encoder)).eval()
+
+
+def total(graphs: Graphs) -> int:
+    return sum(path.stat().st_size for path in graphs.values())
+
+
+@pytest.mark.parametrize("preset", ["starter", "paper"])
+def test_float16_answers_as_float32_does_and_leaves_its_weights_in_the_checkpoint(preset: str, tmp_path: Path) -> None:
+    networks = tiny(tmp_path, preset)
+    save_checkpoint(tmp_path / CHECKPOINT_FILE, networks)
+    reference = Reference(load_checkpoint(tmp_path).eval())
+    fp16 = convert_fp16(export_fp32(networks, tmp_path), tmp_path)
+    whole, drift = total(fp16), reference.drift(fp16)
+    assert drift["audio_mask"] == 0
+    assert 0 < max(drift.values()) < NEAR
+    assert reference.neighbour_effect(fp16) < NEAR
+    for path in fp16.values():
+        for value in onnxruntime.InferenceSession(path).get_inputs():
+            assert value.type in ("tensor(float)", "tensor(int64)", "tensor(bool)")
+
+    share_weights(fp16.values(), tmp_path / CHECKPOINT_FILE)
+    assert reference.drift(fp16) == drift
+    weights = sum(2 * value.numel() for value in networks.state_dict().values() if 2 * value.numel() >= 4096)
+    if preset == "starter":  # all but biases; the exporter writes a recurrent layer's weights in another order
+        assert whole - total(fp16) > 0.95 * weights
+    else:
+        assert whole - total(fp16) > 0.1 * weights
+
+
+def test_a_version_with_float16_graphs_is_whole_and_loads(tmp_path: Path) -> None:
+    networks = tiny(tmp_path)
+    run = tmp_path / "run"
+    save_config(run, networks)
+    shutil.copyfile(tmp_path / "tiny-encoder" / TOKENIZER_FILE, run / TOKENIZER_FILE)
+    for stage in STAGES:
+        save_stage(run, networks, stage)
+    release = Release("tiny", "1.0.0", "Apache-2.0")
+    shared = export(run, tmp_path / "shared", release, ["fp16"], checkpoint=True)
+    manifest = load_manifest(shared)
+    verify(shared, manifest)
+    assert {path.name for path in shared.iterdir()} == {"manifest.json", *(file.file for file in manifest.files())}
+    assert 0 < manifest.drift["fp16"]["audio_embedding"] < NEAR
+    assert load_model(Settings(model_store=tmp_path / "shared", model="tiny", threads=1)).precision == "fp16"
+
+    alone = load_manifest(export(run, tmp_path / "alone", release, ["fp16"]))
+    assert alone.checkpoint is None
+    graphs: tuple[GraphName, ...] = ("audio_arousal", "text_valence")  # the classifier is too small to share anything
+    for name in graphs:
+        assert alone.graphs["fp16"][name].bytes > manifest.graphs["fp16"][name].bytes
+
+
+def test_large_embedding_tables_become_8_bits(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 18]>
+        tables (int64[batch, tokens] ids) => (float[batch, tokens, 128] words, float[batch, tokens, 128] places)
+        { words = Gather (many, ids)
+          places = Gather (few, ids) }
+    """)
+    random = np.random.default_rng(0)
+    many, few = (random.standard_normal((rows, 128)).astype(np.float32) for rows in (3000, 20))
+    many[7] = 0.0
+    model.graph.initializer.extend(
+        numpy_helper.from_array(table, name) for name, table in (("many", many), ("few", few))
+    )
+    onnx.save(model, tmp_path / "tables.onnx")
+    path = quantise_int8({"text_valence": tmp_path / "tables.onnx"}, tmp_path)["text_valence"]
+    assert path.stat().st_size < 0.3 * many.nbytes
+    ids = np.array([[0, 7], [19, 2]])
+    words, places = onnxruntime.InferenceSession(path).run(["words", "places"], {"ids": ids})
+    step = np.abs(many).max(axis=1)[ids] / 127
+    assert (np.abs(words - many[ids]) <= step[:, :, None] / 2 + 1e-6).all()
+    assert (places == few[ids]).all()

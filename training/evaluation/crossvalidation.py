@@ -1,0 +1,155 @@
+"""Leave one speaker out: what each fold's model says of the speaker it never heard, all folds as one.
+
+Answers come from the exported graphs through the serving engine. The temperatures of a fold are fitted on the answers
+of the others, so that its calibration too is that of a stranger.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.manifest import Precision, Temperatures
+from app.model import Model, load_model
+from app.settings import Settings
+from training.evaluate import fit_temperatures
+from training.evaluation.answers import Answered, answer
+from training.evaluation.figures import Figures, logits_of
+from training.evaluation.measure import Measurement, measure
+from training.metrics import softmax
+from training.recording import Waveform, over_telephone, with_gain, with_noise
+from training.utterance import Utterance
+
+SERVED: Precision = "int8"
+REFERENCE: Precision = "fp32"
+SNR_DB = 20.0
+
+
+def _noisy(waveform: Waveform) -> Waveform:
+    return with_noise(waveform, SNR_DB, np.random.default_rng(len(waveform)))
+
+
+RECORDINGS: dict[str, Callable[[Waveform], Waveform]] = {
+    "over a telephone": over_telephone,
+    f"with noise at {SNR_DB:g} dB": _noisy,
+    "20 dB quieter": lambda waveform: with_gain(waveform, -20.0),
+    "10 dB louder": lambda waveform: with_gain(waveform, 10.0),
+}
+"""How the same clips might have been recorded."""
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """`figures` as `training.evaluate.evaluate` gives them, over all folds; `precision_cost` by name, figure and
+    precision; `temperatures` fitted on all the answers, for the model that is trained on everybody.
+    """
+
+    figures: dict[str, Figures]
+    precision_cost: dict[str, dict[str, float]]
+    temperatures: Temperatures
+
+
+def cross_validate(
+    store: Path, held_out: Mapping[str, Sequence[Utterance]], texts: Sequence[Utterance]
+) -> CrossValidation:
+    """Measures the models of `store`, named as the speakers whose utterances they are `held_out` from.
+
+    `texts` have no voice: their validation split helps to fit the temperatures, their test split tells what int8 costs.
+    Raises EvaluationError and MaeumError.
+    """
+    answers: dict[Precision, list[list[Measurement]]] = {SERVED: [], REFERENCE: []}
+    recordings: list[list[Measurement]] = []
+    for speaker, utterances in held_out.items():
+        for precision, folds in answers.items():
+            model = load_model(Settings.load(model_store=store, model=speaker, precision=precision))
+            folds.append([_by_session(m) for m in measure(model, utterances, "test")])
+            if precision == SERVED:
+                recordings.append(list(_recorded(model, folds[-1])))
+    first = next(iter(held_out))
+    models = {p: load_model(Settings.load(model_store=store, model=first, precision=p)) for p in answers}
+    validation = list(measure(models[SERVED], texts, "validation"))
+
+    figures: dict[str, Figures] = {}
+    raw = [[*fold, *recorded] for fold, recorded in zip(answers[SERVED], recordings, strict=True)]
+    calibrated = []
+    for number, fold in enumerate(raw):
+        others = [m for k, other in enumerate(answers[SERVED]) if k != number for m in other]
+        temperatures = fit_temperatures([*others, *validation])
+        calibrated.append([_at(m, temperatures) for m in fold])
+    for before, after in zip(pooled(raw), pooled(calibrated), strict=True):
+        found = after.figures()
+        if after.subject == "emotion":
+            _set_uncalibrated(found, before.figures())
+        figures[after.name] = {
+            **found,
+            "speakers": len({u.speaker for u in after.answered.utterances}),
+            "speakers_met": 0,
+        }
+
+    cost: dict[str, dict[str, float]] = defaultdict(dict)
+    for precision, folds in answers.items():
+        for measurement in (*pooled(folds), *measure(models[precision], texts, "test")):
+            found = measurement.figures()
+            for name in ("uar", "auc", "ccc"):
+                if name in found:
+                    cost[f"{name} of {measurement.name}"][precision] = found[name]
+    everything = [m for fold in answers[SERVED] for m in fold]
+    return CrossValidation(figures, dict(cost), fit_temperatures([*everything, *validation]))
+
+
+def pooled(folds: Iterable[Sequence[Measurement]]) -> list[Measurement]:
+    """The measurements of one name in all folds as one."""
+    together: dict[str, list[Measurement]] = defaultdict(list)
+    for fold in folds:
+        for measurement in fold:
+            together[measurement.name].append(measurement)
+    return [replace(same[0], answered=_joined(same)) for same in together.values()]
+
+
+def _set_uncalibrated(found: Figures, before: Figures) -> None:
+    """Each fold has temperatures of its own, so that what holds without them is read off the answers before."""
+    del found["temperature"]
+    found["ece_uncalibrated"] = before["ece"]
+    for gender, of_gender in found.get("by_gender", {}).items():
+        del of_gender["temperature"]
+        of_gender["ece_uncalibrated"] = before["by_gender"][gender]["ece"]
+
+
+def _joined(measurements: Sequence[Measurement]) -> Answered:
+    return Answered(
+        [u for m in measurements for u in m.answered.utterances],
+        [p for m in measurements for p in m.answered.predictions],
+    )
+
+
+def _by_session(measurement: Measurement) -> Measurement:
+    """Under the name of its script: a speaker alone speaks but one, which `measure` therefore does not name."""
+    session = measurement.answered.utterances[0].session
+    return replace(measurement, part=f"{measurement.part} ({session})")
+
+
+def _recorded(model: Model, fold: Iterable[Measurement]) -> Iterable[Measurement]:
+    """The emotions of the same voices, recorded otherwise."""
+    for measurement in fold:
+        if measurement.subject == "emotion" and measurement.heard == "audio":
+            for name, change in RECORDINGS.items():
+                answered = answer(model, measurement.answered.utterances, "audio", name, change)
+                yield replace(measurement, part=f"{measurement.part}, {name}", answered=answered)
+
+
+def _at(measurement: Measurement, temperatures: Temperatures) -> Measurement:
+    """The same answers with the probabilities that these temperatures give."""
+    if measurement.subject != "emotion":
+        return measurement
+    temperature = temperatures.of(measurement.heard)
+    logits = logits_of(measurement.answered.probabilities(), measurement.temperature)
+    probabilities: NDArray[np.float64] = softmax(logits, temperature)
+    predictions = [
+        replace(prediction, probabilities=tuple(row))
+        for prediction, row in zip(measurement.answered.predictions, probabilities.tolist(), strict=True)
+    ]
+    answered = Answered(measurement.answered.utterances, predictions)
+    return replace(measurement, answered=answered, temperature=temperature)
