@@ -15,7 +15,7 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperEncoderLayer, sinusoids
 
 from training.config import AudioConfig, AudioEncoderConfig
-from training.encoder import WEIGHTS, EncoderError, find_encoder
+from training.encoder import WEIGHTS, EncoderError, find_encoder, load_encoder_config
 from training.features import AMIN, HOP_LENGTH, SAMPLE_RATE, frame_count
 from training.model import MASKED, Block, make_head
 
@@ -150,12 +150,13 @@ def whisper_config(config: AudioEncoderConfig) -> WhisperConfig:
 
 def load_pretrained(layers: WhisperLayers, config: AudioEncoderConfig) -> None:
     """Fills `layers` with those of the encoder that `config` names. Raises EncoderError."""
+    folder = find_encoder(config.name, parts=(WEIGHTS,))
+    has = load_encoder_config(folder).encoder_layers
+    if has < config.layers:
+        raise EncoderError(f"The audio encoder {config.name} has {has} layers, not {config.layers}.")
     try:
         encoder = WhisperEncoder.from_pretrained(
-            find_encoder(config.name, parts=(WEIGHTS,)),
-            config=whisper_config(config),
-            dtype=torch.float32,
-            local_files_only=True,
+            folder, config=whisper_config(config), dtype=torch.float32, local_files_only=True
         )
         weights = {name: value for name, value in encoder.state_dict().items() if name in layers.state_dict()}
         layers.load_state_dict(weights)

@@ -159,3 +159,10 @@ def test_an_audio_encoder_that_cannot_be_had_is_named(tmp_path: Path, encoder: P
         layers = WhisperArousal(AudioConfig(block=BlockConfig(layers=0), head="mean"), config).encoder
         with pytest.raises(EncoderError, match=name):
             load_pretrained(layers, config)
+
+
+def test_more_layers_than_the_encoder_has_are_refused(encoder: Path) -> None:
+    config = AudioEncoderConfig(name=str(encoder), layers=4, **SHAPE)
+    layers = WhisperArousal(AudioConfig(block=BlockConfig(layers=0), head="mean"), config).encoder
+    with pytest.raises(EncoderError, match="has 3 layers, not 4"):
+        load_pretrained(layers, config)

@@ -1,13 +1,14 @@
 """The rules of the starter's corpora, on miniature copies of them; the real ones where they are there."""
 
 import gzip
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from app.audio import decode
 from training.corpora.kote import read_kote
 from training.corpora.nsmc import read_reviews
 from training.corpora.report import CorpusError, Report
@@ -190,3 +191,18 @@ def test_the_real_kote_has_every_emotion_in_every_split(shared_corpora: Path) ->
     assert len(counts) == 18  # five emotions and none, in three splits
     assert counts["test", "neutral"] > 100
     assert counts["test", "surprise"] > 100
+
+
+def test_real_angry_voices_are_brighter_than_sad_ones(shared_corpora: Path) -> None:
+    """As in any language (Scherer, 2003): the corpus's own names say the contrary for every speaker."""
+    brightness: dict[tuple[str | None, str | None], list[float]] = defaultdict(list)
+    for u in read_korean_speech(shared_corpora / "ko_emotional_speech", Report()):
+        if u.emotion in ("angry", "sad") and u.audio:
+            power = np.square(np.abs(np.fft.rfft(samples := decode(u.audio.read_bytes()).samples)))
+            hertz = np.fft.rfftfreq(len(samples), 1 / 16_000)
+            above, below = power[hertz > 1000].sum(), power[(hertz > 80) & (hertz < 1000)].sum()
+            brightness[u.speaker, u.emotion].append(10 * np.log10(above / below))
+    speakers = {speaker for speaker, _ in brightness}
+    assert len(speakers) == 10
+    for speaker in speakers:
+        assert np.mean(brightness[speaker, "angry"]) > np.mean(brightness[speaker, "sad"]), speaker
