@@ -19,8 +19,9 @@ from tqdm import tqdm
 from training.batches import by_length, collate, label_shares
 from training.data import Examples
 from training.learner import regression_loss
-from training.model import AddedEmotion, MeanPool
+from training.model import AddedEmotion
 from training.networks import Networks
+from training.pooling import MeanPool
 from training.recording import recorded_otherwise
 from training.utterance import Utterance
 

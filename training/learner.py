@@ -10,8 +10,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from training.augment import mask_frequencies
 from training.batches import Batch
 from training.config import EmotionStageConfig, Stage
-from training.model import AttentivePool
 from training.networks import Networks, Outputs
+from training.pooling import AttentivePool
 from training.utterance import Utterance
 from training.whisper import WhisperArousal
 

@@ -17,7 +17,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, Whisper
 from training.config import AudioConfig, AudioEncoderConfig
 from training.encoder import WEIGHTS, EncoderError, find_encoder, load_encoder_config
 from training.features import AMIN, HOP_LENGTH, SAMPLE_RATE, frame_count
-from training.model import MASKED, Block, make_head
+from training.model import Block
+from training.pooling import MASKED, make_head
 
 N_FFT = 400
 WHISPER_HOP = 160

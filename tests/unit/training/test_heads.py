@@ -12,8 +12,9 @@ from training.corpora.labels import MEAN_AROUSAL
 from training.encoder import load_encoder
 from training.heads import Comments, Voices, fit_scale, hear, train_arousal, train_emotion
 from training.metrics import ccc
-from training.model import FARTHEST, AddedEmotion, MeanPool
+from training.model import AddedEmotion
 from training.networks import Networks
+from training.pooling import FARTHEST, MeanPool
 from training.smoke import TINY, make_corpus, make_encoder
 from training.utterance import Utterance
 
