@@ -64,9 +64,7 @@ def export(
     With `utterances` the temperatures are fitted on their validation split and the graphs of the first precision are
     measured on their test split. Raises ExportError, RunError and ParityError.
     """
-    target = store / release.name / release.version
-    if target.exists():
-        raise ExportError(f"{target} is there already; a version never changes. Choose another --version.")
+    target = new_version(store, release.name, release.version)
     networks = load_networks(run)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch:
@@ -78,6 +76,14 @@ def export(
         manifest = _build(run, networks, staging, release, precisions)
         _finish(staging, manifest, release, precisions[0], utterances)
         staging.rename(target)
+    return target
+
+
+def new_version(store: Path, name: str, version: str) -> Path:
+    """The folder of a version to be. Raises ExportError where it is there already."""
+    target = store / name / version
+    if target.exists():
+        raise ExportError(f"{target} is there already; a version never changes. Choose another --version.")
     return target
 
 

@@ -19,13 +19,14 @@ from training.corpora.speech import read_korean_speech
 from training.data import Examples
 from training.encoder import TOKENIZER_FILE
 from training.evaluation.crossvalidation import cross_validate
-from training.export import Release, export
+from training.export import Release, export, new_version
 from training.heads import Comments, Voices, hear, read, train_arousal, train_emotion
 from training.networks import Networks, load_stage, save_config, save_stage
 from training.run import new_networks, train
 from training.stages import make_tokenizer
 from training.utterance import Utterance
 
+NAME = "starter"
 LICENSE = "CC-BY-NC-SA-4.0"
 ABOUT = Path(__file__).parent / "presets" / "starter.md"
 
@@ -35,9 +36,10 @@ def make_starter(
 ) -> Path:
     """Trains, cross-validates and exports; returns the version's folder. Words that are trained in `work` stay so.
 
-    `source` holds the corpora; `settings` are what differs from the preset `starter`, by dotted key. Takes about an
-    hour on two cores. Raises TrainingError.
+    `source` holds the corpora; `settings` are what differs from the preset `starter`, by dotted key. Takes about two
+    hours on two cores. Raises TrainingError.
     """
+    new_version(store, NAME, version)  # better said now than in two hours
     config = load_preset("starter", dict(settings or {}))
     texts = [*read_kote(source / "kote", Report()), *read_reviews(source / "nsmc_ratings", Report())]
     words = work / "words"
@@ -62,7 +64,7 @@ def make_starter(
     _train_heads(networks, voices, comments, words, work / "shipped")
     held_out = [utterance for utterance in texts if utterance.split != "train"]
     release = Release(
-        "starter",
+        NAME,
         version,
         LICENSE,
         ABOUT.read_text(encoding="utf-8"),
