@@ -117,6 +117,8 @@ def train_emotion(networks: Networks, voices: Voices, comments: Comments, seed: 
     readings = np.array([utterance.emotion or "" for utterance in comments.utterances])
     names, members, counts = np.unique(readings, return_inverse=True, return_counts=True)
     weights = np.where(read_as.sum(dim=1) > 0, counts[members] ** -0.5, 0.0)
+    weights /= weights.sum()
+    everything = np.arange(len(readings))
     rows_of = {name: np.flatnonzero(readings == name) for name in names}
     random = np.random.default_rng(seed)
 
@@ -127,12 +129,12 @@ def train_emotion(networks: Networks, voices: Voices, comments: Comments, seed: 
 
     def borrowed(emotion: str | None) -> int:
         reading = (emotion, "neutral", None)[random.integers(3)]
-        return int(random.choice(rows_of.get(reading or "any", np.arange(len(readings)))))
+        return int(random.choice(rows_of.get(reading, everything)))
 
     def loss() -> Tensor:
         rows, means = draw_voices(voices, random)
         spoken = classifier.audio.of_mean(means)
-        alone = random.choice(len(weights), BATCH, p=weights / weights.sum()).tolist()
+        alone = random.choice(len(weights), BATCH, p=weights).tolist()
         said = words(alone)
         with torch.no_grad():
             beside = words([borrowed(voices.utterances[row].emotion) for row in rows])

@@ -53,20 +53,25 @@ class Learner(nn.Module):
         if self.stage == "text":
             predicted, embedding = self.networks.text(batch.input_ids, batch.attention_mask)
             truth, length = batch.valence, batch.attention_mask.sum(dim=1)
-        elif isinstance(self.networks.audio, WhisperArousal):
-            predicted, embedding, mask = self.networks.audio(batch.waveform, batch.waveform_length)
-            truth, length = batch.arousal, mask.sum(dim=1)
         else:
-            with torch.no_grad():
-                features, frames = self.networks.audio.features(batch.waveform, batch.waveform_length)
-                features = mask_frequencies(features, frames, batch.bands)
-            predicted, embedding, mask = self.networks.audio.from_features(features, frames)
+            predicted, embedding, mask = self._hear(batch)
             truth, length = batch.arousal, mask.sum(dim=1)
         scored = ~truth.isnan()
         loss = regression_loss(self.settings.loss, predicted.float()[scored], truth[scored])
         if self.tag_head is not None:
             loss = loss + self.settings.tags_weight * self._tags_loss(self.tag_head(embedding, length), batch.tags)
         return loss
+
+    def _hear(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """What the audio network makes of the batch; on mels, with the bands that are masked."""
+        audio = self.networks.audio
+        if isinstance(audio, WhisperArousal):
+            heard: tuple[Tensor, Tensor, Tensor] = audio(batch.waveform, batch.waveform_length)
+            return heard
+        with torch.no_grad():
+            features, frames = audio.features(batch.waveform, batch.waveform_length)
+            features = mask_frequencies(features, frames, batch.bands)
+        return audio.from_features(features, frames)
 
     def _tags_loss(self, logits: Tensor, tags: Sequence[Sequence[str]]) -> Tensor:
         """logits [batch, tags] against the tags of each utterance; those without any do not count."""
