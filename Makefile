@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: run serving setup test check clean
+.PHONY: run serving setup test check bench clean
 
 run: serving ## serve the starter model
 	$(BIN)/maeum serve --host $(HOST) --port $(PORT)
@@ -22,6 +22,9 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: setup ## times the engine beside the original; some minutes, on a machine that does nothing else
+	$(BIN)/python benchmarks/table.py
 
 clean: ## removes what this file makes
 	rm -rf $(VENV) build *.egg-info

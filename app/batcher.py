@@ -1,7 +1,8 @@
-"""Collects what concurrent requests wait for into batches. It knows nothing of models: it calls `run` on lists.
+"""Collects what concurrent requests wait for into batches. It knows nothing of models: it calls runners on lists.
 
-There is no timer. A batch leaves as soon as the runner is free, with what is waiting then: a lone request never waits
-for company, and under load batches fill by themselves. Batches are packed by padded cost, the oldest item first.
+There is no timer. A batch leaves as soon as a runner is free, with what is waiting then: a lone request never waits
+for company, and under load batches fill by themselves. Batches are packed by padded cost: the oldest item, and of the
+others those of about its length, so that little is padded.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from app.errors import InferenceFailed, NotReady, QueueFull, traceback_without_v
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+PADDING = 0.2  # of a batch's cost: more would cost more than an item gains by not waiting for a batch of its length
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class _Waiting(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs `run` on batches in one worker thread.
+    """Runs each of `runners` on batches, in a thread of its own.
 
     `cost(item)` is what an item takes up alone; a batch is as dear as its dearest item times its size, since all are
     padded to the longest. At most `max_batch` items or `max_cost` leave together (an item dearer than that leaves
@@ -47,34 +50,34 @@ class Batcher(Generic[Item, Result]):
 
     def __init__(
         self,
-        run: Callable[[list[Item]], Sequence[Result]],
+        runners: Sequence[Callable[[list[Item]], Sequence[Result]]],
         cost: Callable[[Item], int],
         *,
         max_batch: int,
         max_cost: int,
         max_queue: int,
     ) -> None:
-        self._run, self._cost = run, cost
+        self._runners, self._cost = runners, cost
         self._max_batch, self._max_cost, self._max_queue = max_batch, max_cost, max_queue
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
-        self._task: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._threads = ThreadPoolExecutor(max_workers=len(runners), thread_name_prefix="inference")
 
     @property
     def alive(self) -> bool:
         """Whether submitted items will be answered."""
-        return self._task is not None and not self._task.done() and not self._closed
+        return bool(self._tasks) and not any(task.done() for task in self._tasks) and not self._closed
 
     @property
     def waiting(self) -> int:
-        """Items in the queue, those in the running batch not among them."""
+        """Items in the queue, those in running batches not among them."""
         return len(self._queue)
 
     def start(self) -> None:
         """Begins to take batches. Called inside the event loop."""
-        self._task = asyncio.create_task(self._serve(), name="batcher")
+        self._tasks = [asyncio.create_task(self._serve(run), name="batcher") for run in self._runners]
 
     async def submit(self, item: Item) -> Answered[Result]:
         """Waits for the result of `item`. Raises QueueFull, InferenceFailed, NotReady (before start, after close)."""
@@ -91,44 +94,48 @@ class Batcher(Generic[Item, Result]):
         """Takes nothing more, answers what waits, and ends."""
         self._closed = True
         self._arrived.set()
-        if self._task is not None:
-            await self._task
-        self._thread.shutdown()
+        await asyncio.gather(*self._tasks)
+        self._threads.shutdown()
 
-    async def _serve(self) -> None:
+    async def _serve(self, run: Callable[[list[Item]], Sequence[Result]]) -> None:
         while True:
             await self._arrived.wait()
             batch = self._take()
             if batch:
-                await self._answer(batch)
+                await self._answer(batch, run)
             elif self._closed:
                 return
             else:
                 self._arrived.clear()
 
     def _take(self) -> list[_Waiting[Item, Result]]:
-        """The oldest item, and the next ones in order of arrival that fit beside it. Those given up are dropped."""
-        batch: list[_Waiting[Item, Result]] = []
-        left: deque[_Waiting[Item, Result]] = deque()
-        dearest = 0
-        for waiting in self._queue:
-            if waiting.future.done():
-                continue
-            cost = max(dearest, self._cost(waiting.item))
-            if batch and (len(batch) == self._max_batch or cost * (len(batch) + 1) > self._max_cost):
-                left.append(waiting)
-                continue
-            dearest = cost
-            batch.append(waiting)
-        self._queue = left
+        """The oldest item, and of the others those that fit beside it, nearest in cost first, then in order of arrival.
+
+        Those given up are dropped.
+        """
+        waiting = [item for item in self._queue if not item.future.done()]
+        if not waiting:
+            self._queue.clear()
+            return []
+        oldest, *others = ((self._cost(item.item), item) for item in waiting)
+        others.sort(key=lambda pair: abs(pair[0] - oldest[0]))
+        batch, costs = [oldest[1]], [oldest[0]]
+        for cost, item in others:
+            padded = max(cost, *costs) * (len(costs) + 1)
+            wasted = padded - cost - sum(costs)
+            if len(batch) < self._max_batch and padded <= self._max_cost and wasted <= PADDING * padded:
+                batch.append(item)
+                costs.append(cost)
+        taken = set(map(id, batch))
+        self._queue = deque(item for item in waiting if id(item) not in taken)
         return batch
 
-    async def _answer(self, batch: list[_Waiting[Item, Result]]) -> None:
+    async def _answer(self, batch: list[_Waiting[Item, Result]], run: Callable[[list[Item]], Sequence[Result]]) -> None:
         """Runs `batch` and answers everyone in it, whatever happens in `run`."""
         started = time.perf_counter()
         try:
             results = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._run, [waiting.item for waiting in batch]
+                self._threads, run, [waiting.item for waiting in batch]
             )
             run_s = time.perf_counter() - started
             answers = [

@@ -1,4 +1,4 @@
-"""The three graphs of a version on onnxruntime: a batch of utterances in, a prediction for each out.
+"""The three graphs of a version on one device: a batch of utterances in, a prediction for each out.
 
     audio_arousal   waveform f32 [batch, samples], waveform_length i64 [batch]
                     -> arousal f32 [batch], audio_embedding f32 [batch, frames, width], audio_mask bool [batch, frames]
@@ -7,31 +7,26 @@
     emotion         audio_embedding, audio_mask, text_embedding, text_mask bool [batch, tokens]
                     -> logits f32 [batch, classes]
 
-This file pads, runs and spreads what the graphs exchange. It decodes no audio, knows no text and queues nothing.
+Voice and words run side by side, and what they give the classifier never leaves the device. An utterance without one of
+them costs nothing for it. This file decodes no audio, knows no text and queues nothing.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from app.errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, RuntimeConflict
-from app.manifest import GRAPH_NAMES, GraphName, Heard, Manifest, Precision
+from app.buckets import Buckets
+from app.errors import InferenceFailed, ModelCorrupt
+from app.manifest import GRAPH_NAMES, HEARD, Heard, Manifest, Precision
 from app.padding import right_pad
+from app.sessions import SIGNATURES, Provider, check_runtime, open_session
 
-Provider = Literal["cpu", "cuda"]
-
-_SIGNATURES: dict[GraphName, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "audio_arousal": (("waveform", "waveform_length"), ("arousal", "audio_embedding", "audio_mask")),
-    "text_valence": (("input_ids", "attention_mask"), ("valence", "text_embedding")),
-    "emotion": (("audio_embedding", "audio_mask", "text_embedding", "text_mask"), ("logits",)),
-}
-_ERRORS_ONLY = 3  # onnxruntime's log severity: its warnings are about graphs, which a user cannot change
+EMBEDDINGS = ("audio_embedding", "audio_mask", "text_embedding")  # outputs that only another graph reads
 
 
 @dataclass(frozen=True)
@@ -62,151 +57,131 @@ class Engine:
     """One replica of a version on one device. `predict` may be called from one thread at a time."""
 
     def __init__(
-        self, folder: Path, manifest: Manifest, precision: Precision, provider: Provider = "cpu", threads: int = 1
+        self,
+        folder: Path,
+        manifest: Manifest,
+        precision: Precision,
+        provider: Provider = "cpu",
+        threads: int = 1,
+        device: int = 0,
+        buckets: Buckets | None = None,
+        open_session: Callable[..., Any] = open_session,
     ) -> None:
-        """Loads the three graphs of `precision` with `threads` threads inside an operator.
+        """Loads the three graphs of `precision`, on a CPU for `threads` threads, on CUDA on GPU number `device`. Shapes
+        are rounded up to `buckets`, or as they come.
 
         Raises ModelCorrupt, ProviderUnavailable, RuntimeConflict.
         """
         check_runtime()
         self._manifest = manifest
-        sessions = {
-            name: _session(folder / manifest.graphs[precision][name].file, name, provider, threads)
+        self._device = (provider, device)
+        # Words are less work than a voice, and run beside it.
+        shares = {"text_valence": max(1, threads // 2)}
+        self._sessions = {
+            name: open_session(
+                folder / manifest.graphs[precision][name].file, name, provider, shares.get(name, threads), device
+            )
             for name in GRAPH_NAMES
         }
-        self._audio_session = sessions["audio_arousal"]
-        self._text_session = sessions["text_valence"]
-        self._emotion_session = sessions["emotion"]
+        self._buckets = buckets or Buckets.none(manifest)
+        self._beside = ThreadPoolExecutor(1, "words") if provider == "cuda" or threads > 1 else None
 
     def warm_up(self) -> None:
-        """Runs audio alone, text alone and both, the longest first so that the memory arena grows once.
+        """Runs every bucket there is, the longest first so that the memory arena grows once, and each modality alone.
 
         Raises InferenceFailed, or ModelCorrupt where the classifier has other classes than the manifest.
         """
-        longest = np.zeros(self._manifest.audio.max_samples, dtype=np.float32)
-        second = longest[: self._manifest.audio.sample_rate]
-        ids = np.zeros(self._manifest.text.max_tokens, dtype=np.int64)
-        for utterance in (Utterance(longest, ids), Utterance(second, None), Utterance(None, ids[:8])):
-            (prediction,) = self.predict([utterance])
-            if len(prediction.probabilities) != len(self._manifest.emotion.classes):
-                raise ModelCorrupt("The emotion graph has another number of classes than its manifest.")
+        for rows, samples, tokens in self._buckets.shapes():
+            voice = Utterance(np.zeros(samples, dtype=np.float32), None)
+            words = Utterance(None, np.zeros(tokens, dtype=np.int64))
+            for utterance in (Utterance(voice.waveform, words.input_ids), voice, words):
+                for prediction in self.predict([utterance] * rows):
+                    if len(prediction.probabilities) != len(self._manifest.emotion.classes):
+                        raise ModelCorrupt("The emotion graph has another number of classes than its manifest.")
 
     def predict(self, batch: Sequence[Utterance]) -> list[Prediction]:
         """One prediction for each utterance, independent of its neighbours. Raises InferenceFailed."""
+        predictions: dict[int, Prediction] = {}
         try:
-            return self._forward(batch) if batch else []
+            for heard in HEARD:
+                rows = [row for row, utterance in enumerate(batch) if utterance.heard == heard]
+                if rows:
+                    predictions |= zip(rows, self._forward([batch[row] for row in rows], heard), strict=True)
         except Exception as error:  # onnxruntime's exceptions have no base of their own
             raise InferenceFailed from error
+        return [predictions[row] for row in range(len(batch))]
 
-    def _forward(self, batch: Sequence[Utterance]) -> list[Prediction]:
-        arousal, audio_embedding, audio_mask = self._run_audio(batch)
-        valence, text_embedding, text_mask = self._run_text(batch)
-        (logits,) = self._emotion_session.run(
-            ["logits"],
-            {
-                "audio_embedding": audio_embedding,
-                "audio_mask": audio_mask,
-                "text_embedding": text_embedding,
-                "text_mask": text_mask,
-            },
-        )
-        temperatures = np.array([self._manifest.emotion.temperature.of(item.heard) for item in batch])
-        probabilities = _softmax(logits.astype(np.float64) / temperatures[:, None])
+    def _forward(self, batch: list[Utterance], heard: Heard) -> list[Prediction]:
+        """The same for a batch of which all is `heard`."""
+        voices = [utterance.waveform for utterance in batch if utterance.waveform is not None]
+        words = [utterance.input_ids for utterance in batch if utterance.input_ids is not None]
+        if voices and words and self._beside is not None:
+            reading = self._beside.submit(self._read, words)
+            try:
+                audio = self._hear(voices)
+            finally:
+                reading.exception()  # waited for, so that nothing of this batch runs on beside the next
+            text = reading.result()
+        else:
+            audio = self._hear(voices) if voices else {}
+            text = self._read(words) if words else {}
+        rows = self._buckets.rows(len(batch))
+        width = self._manifest.width
+        absent = {
+            f"{part}_{value}": np.zeros((rows, 1, *size), dtype)
+            for part, given in (("audio", audio), ("text", text))
+            if not given
+            for value, size, dtype in (("embedding", (width,), np.float32), ("mask", (), np.bool_))
+        }
+        both = {**absent, **audio, **text}
+        logits = self._run("emotion", {name: both[name] for name in SIGNATURES["emotion"][0]})["logits"].numpy()
+
+        arousal = self._scores(audio.get("arousal"), len(batch))
+        valence = self._scores(text.get("valence"), len(batch))
+        temperature = self._manifest.emotion.temperature.of(heard)
+        probabilities = _softmax(logits[: len(batch)].astype(np.float64) / temperature)
         if not np.isfinite(probabilities).all():
             raise ArithmeticError("the classifier's logits are not finite")
-        return [
-            Prediction(arousal.get(row), valence.get(row), tuple(probabilities[row].tolist()))
-            for row in range(len(batch))
-        ]
+        return [Prediction(*row) for row in zip(arousal, valence, map(tuple, probabilities.tolist()), strict=True)]
 
-    def _run_audio(self, batch: Sequence[Utterance]) -> tuple[dict[int, float], NDArray[Any], NDArray[np.bool_]]:
-        """Arousal by row, embedding [batch, frames, width] and mask; a row without audio has none, zeros and False."""
-        waveforms = {row: item.waveform for row, item in enumerate(batch) if item.waveform is not None}
-        if not waveforms:
-            return {}, *self._absent(len(batch))
-        waveform, length = right_pad(list(waveforms.values()))
-        arousal, embedding, mask = self._audio_session.run(
-            ["arousal", "audio_embedding", "audio_mask"], {"waveform": waveform, "waveform_length": length}
-        )
-        rows = list(waveforms)
-        return self._scores(rows, arousal), _spread(rows, embedding, len(batch)), _spread(rows, mask, len(batch))
+    def _hear(self, waveforms: list[NDArray[np.float32]]) -> dict[str, Any]:
+        """Every output of the audio graph."""
+        longest = self._buckets.samples(max(map(len, waveforms)))
+        waveform, length = right_pad(waveforms, longest, self._buckets.rows(len(waveforms)))
+        return self._run("audio_arousal", {"waveform": waveform, "waveform_length": length})
 
-    def _run_text(self, batch: Sequence[Utterance]) -> tuple[dict[int, float], NDArray[Any], NDArray[np.bool_]]:
-        """Valence by row, embedding [batch, tokens, width] and mask; a row without text has none, zeros and False."""
-        ids = {row: item.input_ids for row, item in enumerate(batch) if item.input_ids is not None}
-        if not ids:
-            return {}, *self._absent(len(batch))
-        input_ids, length = right_pad(list(ids.values()))
+    def _read(self, ids: list[NDArray[np.int64]]) -> dict[str, Any]:
+        """Every output of the text graph, and `text_mask`."""
+        longest = self._buckets.tokens(max(map(len, ids)))
+        input_ids, length = right_pad(ids, longest, self._buckets.rows(len(ids)))
         mask = np.arange(input_ids.shape[1]) < length[:, None]
-        valence, embedding = self._text_session.run(
-            ["valence", "text_embedding"], {"input_ids": input_ids, "attention_mask": mask.astype(np.int64)}
-        )
-        rows = list(ids)
-        return self._scores(rows, valence), _spread(rows, embedding, len(batch)), _spread(rows, mask, len(batch))
+        given = {"input_ids": input_ids, "attention_mask": mask.astype(np.int64)}
+        return {**self._run("text_valence", given), "text_mask": mask}
 
-    def _absent(self, rows: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Embedding and mask of a modality that no row has: one position, masked."""
-        return np.zeros((rows, 1, self._manifest.width), dtype=np.float32), np.zeros((rows, 1), dtype=np.bool_)
+    def _run(self, name: Any, given: dict[str, Any]) -> dict[str, Any]:
+        """The outputs of a graph as OrtValues: embeddings on the device, the rest in the host's memory."""
+        session = self._sessions[name]
+        binding = session.io_binding()
+        for key, value in given.items():
+            if isinstance(value, np.ndarray):
+                binding.bind_cpu_input(key, value)
+            else:
+                binding.bind_ortvalue_input(key, value)
+        for key in SIGNATURES[name][1]:
+            device, number = self._device if key in EMBEDDINGS else ("cpu", 0)
+            binding.bind_output(key, device, number)
+        session.run_with_iobinding(binding)
+        return dict(zip(SIGNATURES[name][1], binding.get_outputs(), strict=True))
 
-    def _scores(self, rows: list[int], scores: NDArray[np.float32]) -> dict[int, float]:
-        """Scores by row, clipped to the manifest's scale: a regressor may pass its ends by a little."""
+    def _scores(self, given: Any, rows: int) -> list[float | None]:
+        """A regressor's scores, clipped to the manifest's scale, of which it may pass the ends by a little."""
+        if given is None:
+            return [None] * rows
+        scores = given.numpy()[:rows].astype(np.float64)
         if not np.isfinite(scores).all():
             raise ArithmeticError("a regressor's score is not finite")
-        return dict(zip(rows, np.clip(scores.astype(np.float64), *self._manifest.scale).tolist(), strict=True))
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
-def check_runtime(installed: Callable[[str], bool] = _is_installed) -> None:
-    """Raises RuntimeConflict unless one onnxruntime distribution is installed: two overwrite each other's files."""
-    names = [name for name in ("onnxruntime", "onnxruntime-gpu") if installed(name)]
-    if len(names) != 1:
-        found = " and ".join(names) or "neither"
-        raise RuntimeConflict(f"{RuntimeConflict.sentence} Found: {found}. Make a new environment with one extra.")
-
-
-def _session(path: Path, name: GraphName, provider: Provider, threads: int) -> Any:
-    """An onnxruntime session on `provider`, with the graph's inputs and outputs checked against the contract."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = _ERRORS_ONLY
-    # Threads that spin while they wait take the cores from decoding and from other processes.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if provider == "cuda":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise ProviderUnavailable
-        onnxruntime.preload_dlls()
-        # The default, EXHAUSTIVE, tunes again for every new shape.
-        providers.insert(0, ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}))
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=providers)
-    except Exception as error:  # onnxruntime's exceptions have no base of their own
-        raise ModelCorrupt(f"{path} cannot be loaded by onnxruntime {onnxruntime.__version__}: {error}") from error
-    # That the runtime was built for CUDA does not mean that there is a GPU: it falls back to the CPU in silence.
-    if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-        raise ProviderUnavailable
-    inputs, outputs = _SIGNATURES[name]
-    has_inputs = {value.name for value in session.get_inputs()} == set(inputs)
-    has_outputs = {value.name for value in session.get_outputs()} >= set(outputs)
-    if not (has_inputs and has_outputs):
-        raise ModelCorrupt(f"{path} is no {name} graph, which takes {inputs} and gives {outputs}.")
-    return session
-
-
-def _spread(rows: list[int], values: NDArray[Any], size: int) -> NDArray[Any]:
-    """`values` at their `rows` of a batch of `size`; zeros, or False, elsewhere."""
-    if len(rows) == size:
-        return values
-    spread = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
-    spread[rows] = values
-    return spread
+        clipped: list[float | None] = np.clip(scores, *self._manifest.scale).tolist()
+        return clipped
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

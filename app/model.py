@@ -5,24 +5,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.engine import Engine, Prediction, Provider, Utterance
+from app.buckets import Buckets
+from app.engine import Engine, Prediction, Utterance
 from app.errors import ModelCorrupt, ModelNotFound
 from app.manifest import Manifest, Precision
+from app.sessions import Provider
 from app.settings import Settings
 from app.store import find_version, load_manifest, verify
 from app.tokenizer import TextTokenizer
 
+Predict = Callable[[Sequence[Utterance]], list[Prediction]]
+
 
 @dataclass(frozen=True)
 class Model:
-    """A version that can answer: `predict` gives one prediction for each utterance of a batch."""
+    """A version that can answer. Each of its `replicas` gives one prediction for each utterance of a batch, and may be
+    called from one thread at a time.
+    """
 
     manifest: Manifest
     card: str
     tokenizer: TextTokenizer
-    predict: Callable[[Sequence[Utterance]], list[Prediction]]
+    replicas: Sequence[Predict]
     precision: Precision
     provider: Provider
+
+    @property
+    def predict(self) -> Predict:
+        """The first replica, for whoever needs but one."""
+        return self.replicas[0]
 
 
 def load_model(settings: Settings) -> Model:
@@ -35,10 +46,18 @@ def load_model(settings: Settings) -> Model:
         tokenizer = TextTokenizer(folder / manifest.text.tokenizer.file, manifest.text.max_tokens)
     except ValueError as error:
         raise ModelCorrupt(f"{folder}: {error}.") from error
-    engine = Engine(folder, manifest, precision, settings.provider, settings.threads or physical_cores())
-    engine.warm_up()
+    threads = settings.threads or physical_cores()
+    on_gpu = settings.provider == "cuda"
+    buckets = Buckets.of_gpu(manifest, settings.max_batch) if on_gpu else Buckets.none(manifest)
+    engines = [
+        Engine(folder, manifest, precision, settings.provider, threads, device, buckets)
+        for device in (settings.gpu_numbers if on_gpu else [0])
+    ]
+    for engine in engines:
+        engine.warm_up()
     card = (folder / manifest.card.file).read_text(encoding="utf-8")
-    return Model(manifest, card, tokenizer, engine.predict, precision, settings.provider)
+    replicas = [engine.predict for engine in engines]
+    return Model(manifest, card, tokenizer, replicas, precision, settings.provider)
 
 
 def choose_precision(manifest: Manifest, settings: Settings) -> Precision:

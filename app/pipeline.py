@@ -15,6 +15,7 @@ from app.audio import SAMPLE_RATE, Clip, decode
 from app.batcher import Answered, Batcher
 from app.engine import Prediction, Utterance
 from app.errors import NothingGiven, NotReady, QueueFull, TranscriptTooLong
+from app.manifest import Manifest
 from app.model import Model
 from app.schemas import Answer, AudioInfo, Emotion, Modality, ModelName, Timing, Warned
 from app.settings import Settings
@@ -55,8 +56,8 @@ class Pipeline:
     def start(self) -> None:
         """Begins to serve. Called inside the event loop."""
         self._batcher = Batcher(
-            self.model.predict,
-            self._positions,
+            self.model.replicas,
+            lambda utterance: positions(self.model.manifest, utterance),
             max_batch=self._settings.max_batch,
             max_cost=self._settings.max_batch_positions,
             max_queue=self._settings.max_queue,
@@ -137,15 +138,6 @@ class Pipeline:
             warnings.append(Warned(code="audio_too_short", detail=detail))
         return warnings
 
-    def _positions(self, utterance: Utterance) -> int:
-        """Frames and tokens of an utterance: what it costs, padding to its neighbours aside."""
-        manifest, waveform, input_ids = self.model.manifest, utterance.waveform, utterance.input_ids
-        frames = 0 if waveform is None else 1 + len(waveform) // manifest.audio.hop_length
-        tokens = 0 if input_ids is None else len(input_ids)
-        if manifest.semantics == "original":  # its graphs pad everything to the maximum
-            return max(frames, manifest.audio.max_frames) + manifest.text.max_tokens
-        return frames + tokens
-
     def _answer(self, prepared: _Prepared, answered: Answered[Prediction]) -> Answer:
         manifest, prediction = self.model.manifest, answered.result
         rounded = [round(probability, DECIMALS) for probability in prediction.probabilities]
@@ -169,6 +161,16 @@ class Pipeline:
                 inference=_milliseconds(answered.run_s),
             ),
         )
+
+
+def positions(manifest: Manifest, utterance: Utterance) -> int:
+    """Frames and tokens of an utterance: what it costs, padding to its neighbours aside."""
+    waveform, input_ids = utterance.waveform, utterance.input_ids
+    frames = 0 if waveform is None else 1 + len(waveform) // manifest.audio.hop_length
+    tokens = 0 if input_ids is None else len(input_ids)
+    if manifest.semantics == "original":  # its graphs pad everything to the maximum
+        return max(frames, manifest.audio.max_frames) + manifest.text.max_tokens
+    return frames + tokens
 
 
 def _milliseconds(seconds: float) -> float:

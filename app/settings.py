@@ -37,6 +37,10 @@ class Settings(BaseSettings):
     provider: Literal["cpu", "cuda"] = "cpu"
     """Where to run them. cuda fails at start where no GPU can be used."""
 
+    gpus: str = Field("0", pattern=r"^\d+(,\d+)*$")
+    """Numbers of the GPUs to use, such as 0,1: a replica of the model on each. A number given twice gets two, of which
+    one copies while the other computes."""
+
     threads: int = Field(0, ge=0)
     """Threads inside one operator. 0: as many as there are physical cores."""
 
@@ -57,6 +61,11 @@ class Settings(BaseSettings):
 
     max_batch_positions: int = Field(4 * (512 + 64), ge=1)
     """Frames and tokens in one batch, padding included: it bounds memory, and the wait of the batch's shortest item."""
+
+    @property
+    def gpu_numbers(self) -> list[int]:
+        """`gpus` as numbers."""
+        return list(map(int, self.gpus.split(",")))
 
     @model_validator(mode="before")
     @classmethod

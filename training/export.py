@@ -22,8 +22,9 @@ from training.errors import TrainingError
 from training.evaluate import calibrate, evaluate
 from training.evaluation.crossvalidation import CrossValidation
 from training.features import HOP_LENGTH, SAMPLE_RATE
-from training.graphs import export_fp32, quantise_int8
+from training.graphs import export_fp32
 from training.half import convert_fp16
+from training.int8 import quantise_int8
 from training.networks import Networks, load_networks
 from training.parity import Reference
 from training.share import share_weights

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from training.config import AudioConfig, BlockConfig, EmotionConfig, TextConfig
 from training.features import N_MELS, LogMelDelta
+from training.fused import attend
 from training.pooling import MASKED, AttentivePool, MeanPool, make_head
 
 FREQUENCIES = N_MELS // 4  # left of the mels by the two strided convolutions
@@ -30,13 +31,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, key_mask: Tensor) -> Tensor:
-        query, key, value = (
-            layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
-        )
-        scores = (query * self.scale) @ key.transpose(2, 3)
-        scores = scores + (~key_mask)[:, None, None, :].to(scores.dtype) * MASKED
-        mixed = scores.softmax(dim=3) @ value
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(attend(self.query(x), self.key(x), self.value(x), key_mask, self.heads, self.scale))
 
 
 class TransformerLayer(nn.Module):

@@ -307,7 +307,7 @@ class Gate:
 def test_a_full_queue(model: Model, settings: Settings) -> None:
     gate = Gate(model)
     small = settings.model_copy(update={"max_queue": 2})
-    pipeline = Pipeline(replace(model, predict=gate), small)
+    pipeline = Pipeline(replace(model, replicas=[gate]), small)
     with _serve(small, pipeline) as client, ThreadPoolExecutor(3) as threads:
         running = threads.submit(_predict, client, None, "하")
         assert gate.entered.acquire(timeout=20)
@@ -326,16 +326,16 @@ def test_a_failing_batch_answers_everyone_and_the_next_request_works(
 ) -> None:
     gate = Gate(model)
 
-    def fails_without_audio(batch: list[Utterance]) -> list[Prediction]:
-        if any(utterance.waveform is None for utterance in batch):
+    def fails_on_words(batch: list[Utterance]) -> list[Prediction]:
+        if any(utterance.input_ids is not None for utterance in batch):
             raise RuntimeError("the device is gone")
         return gate(batch)
 
-    pipeline = Pipeline(replace(model, predict=fails_without_audio), settings)
+    pipeline = Pipeline(replace(model, replicas=[fails_on_words]), settings)
     with _serve(settings, pipeline) as client, ThreadPoolExecutor(4) as threads:
         running = threads.submit(_predict, client, wav)
         assert gate.entered.acquire(timeout=20)
-        batch = [threads.submit(_predict, client, *given) for given in ((wav, "하"), (None, "하"), (wav, None))]
+        batch = [threads.submit(_predict, client, *given) for given in ((wav, "하"), (wav, None), (wav, "하"))]
         _until_waiting(pipeline, 3)
         gate.opened.set()
         assert running.result().status_code == 200

@@ -16,7 +16,8 @@ from app.store import load_manifest, verify
 from training.config import load_preset
 from training.encoder import TOKENIZER_FILE, load_encoder
 from training.export import ExportError, Release, export
-from training.graphs import export_fp32, quantise_int8
+from training.graphs import export_fp32
+from training.int8 import quantise_int8
 from training.networks import Networks, load_networks, save_config, save_stage
 from training.parity import TOLERANCE, ParityError, Reference
 from training.smoke import TINY, make_corpus, make_encoder

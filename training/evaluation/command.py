@@ -6,9 +6,9 @@ from datetime import date
 from pathlib import Path
 from typing import get_args
 
-from app.engine import Provider
 from app.manifest import Precision
 from app.model import load_model
+from app.sessions import Provider
 from app.settings import Settings
 from training.evaluate import figures_of
 from training.evaluation.answers import EvaluationError

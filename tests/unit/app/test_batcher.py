@@ -33,11 +33,18 @@ class Runner:
 Scenario = Callable[[Batcher[int, int], Runner], Awaitable[None]]
 
 
-def _play(scenario: Scenario, max_batch: int = 4, max_cost: int = 1000, max_queue: int = 8) -> Runner:
+def _play(
+    scenario: Scenario,
+    max_batch: int = 4,
+    max_cost: int = 1000,
+    max_queue: int = 8,
+    cost: Callable[[int], int] = lambda item: 100,
+    replicas: int = 1,
+) -> Runner:
     runner = Runner()
 
     async def play() -> None:
-        batcher = Batcher(runner, lambda item: item, max_batch=max_batch, max_cost=max_cost, max_queue=max_queue)
+        batcher = Batcher([runner] * replicas, cost, max_batch=max_batch, max_cost=max_cost, max_queue=max_queue)
         batcher.start()
         await scenario(batcher, runner)
         runner.leave.release(100)
@@ -77,12 +84,39 @@ def test_batches_are_bounded_by_padded_cost_and_the_oldest_is_never_passed_over(
     async def scenario(batcher: Batcher[int, int], runner: Runner) -> None:
         first = _submit(batcher, 1)
         await runner.has_started()
-        rest = _submit(batcher, 5, 20, 4, 3, 50, 20)
+        rest = _submit(batcher, 5, 20, 4, 5, 4, 50, 20)
         await asyncio.sleep(0)
         runner.leave.release(10)
         await _results(first + rest)
 
-    assert _play(scenario, max_batch=10, max_cost=20).batches == [[1], [5, 4, 3], [20], [50], [20]]
+    played = _play(scenario, max_batch=10, max_cost=20, cost=lambda item: item)
+    assert played.batches == [[1], [5, 5, 4, 4], [20], [50], [20]]
+
+
+def test_what_is_much_longer_or_shorter_waits_for_others_of_its_length() -> None:
+    async def scenario(batcher: Batcher[int, int], runner: Runner) -> None:
+        first = _submit(batcher, 1)
+        await runner.has_started()
+        rest = _submit(batcher, 100, 500, 110, 480, 20, 95)
+        await asyncio.sleep(0)
+        runner.leave.release(10)
+        await _results(first + rest)
+
+    played = _play(scenario, max_batch=10, max_cost=10_000, cost=lambda item: item)
+    assert played.batches == [[1], [100, 95, 110], [500, 480], [20]]
+
+
+def test_replicas_work_at_the_same_time() -> None:
+    async def scenario(batcher: Batcher[int, int], runner: Runner) -> None:
+        tasks = _submit(batcher, 1)
+        await runner.has_started()
+        tasks += _submit(batcher, 2)
+        await runner.has_started()
+        assert batcher.waiting == 0
+        runner.leave.release(2)
+        assert await _results(tasks) == [2, 4]
+
+    assert _play(scenario, replicas=2).batches == [[1], [2]]
 
 
 def test_the_queue_is_bounded() -> None:
@@ -122,7 +156,7 @@ def test_a_failing_batch_answers_everyone_and_the_next_works(caplog: pytest.LogC
 def test_too_few_results_are_a_failure() -> None:
     async def play() -> None:
         batcher = Batcher[int, int](
-            lambda items: items[:1] if len(items) == 1 else [], lambda _: 1, max_batch=9, max_cost=9, max_queue=9
+            [lambda items: items[:1] if len(items) == 1 else []], lambda _: 1, max_batch=9, max_cost=9, max_queue=9
         )
         batcher.start()
         tasks = _submit(batcher, 1, 2)
@@ -184,7 +218,7 @@ def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
 
 def test_nothing_is_taken_before_the_start() -> None:
     async def play() -> None:
-        batcher = Batcher(lambda items: items, lambda _: 1, max_batch=1, max_cost=1, max_queue=1)
+        batcher = Batcher([lambda items: items], lambda _: 1, max_batch=1, max_cost=1, max_queue=1)
         with pytest.raises(NotReady):
             await batcher.submit(1)
         await batcher.close()

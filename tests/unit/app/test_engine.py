@@ -8,9 +8,10 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from app.engine import Engine, Utterance, check_runtime
+from app.engine import Engine, Utterance
 from app.errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, RuntimeConflict
 from app.manifest import Precision, Temperatures
+from app.sessions import check_runtime
 from app.store import load_manifest
 
 MakeSpeech = Callable[..., NDArray[np.float32]]

@@ -3,11 +3,8 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
-import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper
 
 from app.manifest import GraphName
 from app.model import load_model
@@ -17,7 +14,7 @@ from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoin
 from training.config import STAGES, load_preset
 from training.encoder import TOKENIZER_FILE, load_encoder
 from training.export import Release, export
-from training.graphs import export_fp32, quantise_int8
+from training.graphs import export_fp32
 from training.half import convert_fp16
 from training.networks import Networks, save_config, save_stage
 from training.parity import Reference
@@ -84,26 +81,3 @@ def test_a_version_with_float16_graphs_is_whole_and_loads(tmp_path: Path) -> Non
     graphs: tuple[GraphName, ...] = ("audio_arousal", "text_valence")  # the classifier is too small to share anything
     for name in graphs:
         assert alone.graphs["fp16"][name].bytes > manifest.graphs["fp16"][name].bytes
-
-
-def test_large_embedding_tables_become_8_bits(tmp_path: Path) -> None:
-    model = onnx.parser.parse_model("""
-        <ir_version: 10, opset_import: ["": 18]>
-        tables (int64[batch, tokens] ids) => (float[batch, tokens, 128] words, float[batch, tokens, 128] places)
-        { words = Gather (many, ids)
-          places = Gather (few, ids) }
-    """)
-    random = np.random.default_rng(0)
-    many, few = (random.standard_normal((rows, 128)).astype(np.float32) for rows in (3000, 20))
-    many[7] = 0.0
-    model.graph.initializer.extend(
-        numpy_helper.from_array(table, name) for name, table in (("many", many), ("few", few))
-    )
-    onnx.save(model, tmp_path / "tables.onnx")
-    path = quantise_int8({"text_valence": tmp_path / "tables.onnx"}, tmp_path)["text_valence"]
-    assert path.stat().st_size < 0.3 * many.nbytes
-    ids = np.array([[0, 7], [19, 2]])
-    words, places = onnxruntime.InferenceSession(path).run(["words", "places"], {"ids": ids})
-    step = np.abs(many).max(axis=1)[ids] / 127
-    assert (np.abs(words - many[ids]) <= step[:, :, None] / 2 + 1e-6).all()
-    assert (places == few[ids]).all()

@@ -20,7 +20,7 @@ from transformers import BertConfig, BertModel
 from app.api import create_app
 from app.engine import Utterance
 from app.model import Model, load_model
-from app.pipeline import Pipeline
+from app.pipeline import Pipeline, positions
 from app.settings import Settings
 from training.config import AudioConfig, BlockConfig, Config, EmotionConfig, TextConfig
 from training.encoder import EncoderError
@@ -284,7 +284,7 @@ def test_a_short_utterance_takes_up_as_much_of_a_batch_as_a_long_one(served: tup
     pipeline = Pipeline(*served)
     for seconds, frames in ((1, FRAMES), (16, FRAMES), (60, 1 + 60 * 16000 // 512)):
         utterance = Utterance(np.zeros(seconds * 16000, dtype=np.float32), None)
-        assert pipeline._positions(utterance) == frames + TOKENS
+        assert positions(pipeline.model.manifest, utterance) == frames + TOKENS
 
 
 def _without(state: State, key: str) -> State:

@@ -1,0 +1,135 @@
+"""One thing to time: a preset and how it runs, and the utterances it is given. From command line options."""
+
+import argparse
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from lengths import Length, draw_lengths, make
+from paper import MODEL, ensure_paper
+from tokenizers import Tokenizer
+from work import Feeds, flops
+
+from app.engine import Utterance
+from app.manifest import GraphName, Manifest, Precision
+from app.model import choose_precision, physical_cores
+from app.sessions import Provider
+from app.settings import Settings
+from app.store import find_version, load_manifest
+
+Preset = Literal["starter", "paper"]
+MIXED = 64  # utterances of a mix, or a few more to fill its last batch
+
+
+@dataclass(frozen=True)
+class Case:
+    """`length` is None for a mix of KEMDy20's lengths. Every call is given `batch` utterances."""
+
+    preset: Preset = "starter"
+    precision: Precision | Literal["auto"] = "auto"
+    provider: Provider = "cpu"
+    threads: int = 0
+    length: Length | None = None
+    batch: int = 1
+
+    def settings(self) -> Settings:
+        """What loads the model, precision and threads decided."""
+        place = {"model_store": ensure_paper(), "model": MODEL} if self.preset == "paper" else {"model": "starter"}
+        settings = Settings.load(**place, precision=self.precision, provider=self.provider, threads=self.threads)
+        decided = {
+            "precision": choose_precision(version(settings)[1], settings),
+            "threads": settings.threads or physical_cores(),
+        }
+        return settings.model_copy(update=decided)
+
+    def lengths(self) -> list[Length]:
+        """Of the utterances of one pass, in their order: a mix is what comes, not sorted by length."""
+        if self.length is not None:
+            return [self.length] * self.batch
+        return draw_lengths(self.batch * -(-MIXED // self.batch))
+
+    def batches(self) -> list[list[Utterance]]:
+        """The utterances of one pass, call by call."""
+        folder, manifest = version(self.settings())
+        words = Tokenizer.from_file(str(folder / manifest.text.tokenizer.file)).get_vocab_size()
+        made = [make(length.seconds, length.tokens, words, seed) for seed, length in enumerate(self.lengths())]
+        return [made[begin : begin + self.batch] for begin in range(0, len(made), self.batch)]
+
+    def padding(self) -> float:
+        """Frames and tokens of the batches, each padded to its longest, over those that are real. On a GPU the engine
+        pads further, to a few fixed sizes.
+        """
+        lengths = self.lengths()
+        batches = [lengths[begin : begin + self.batch] for begin in range(0, len(lengths), self.batch)]
+        padded = sum(len(rows) * (max(r.frames for r in rows) + max(r.tokens for r in rows)) for rows in batches)
+        return padded / sum(length.frames + length.tokens for length in lengths)
+
+    def arguments(self) -> list[str]:
+        """The options that `read` makes this case of."""
+        given = ["--preset", self.preset, "--precision", self.precision, "--provider", self.provider]
+        given += ["--threads", str(self.threads), "--batch", str(self.batch)]
+        if self.length is None:
+            return [*given, "--mix"]
+        return [*given, "--seconds", str(self.length.seconds), "--tokens", str(self.length.tokens)]
+
+
+def version(settings: Settings) -> tuple[Path, Manifest]:
+    """The folder and the manifest of the version that `settings` load."""
+    folder = find_version(settings.model_store, settings.model)
+    return folder, load_manifest(folder)
+
+
+def gflop_per_utterance(case: Case) -> float:
+    """The useful work: each utterance alone and unpadded, through the fp32 graphs, or int8 if it has no others."""
+    folder, manifest = version(case.settings())
+    precision: Precision = "fp32" if "fp32" in manifest.graphs else "int8"
+    lengths = case.lengths() if case.length is None else [case.length]
+    return _flops(folder, precision, tuple(lengths)) / len(lengths) / 1e9
+
+
+@cache
+def _flops(folder: Path, precision: Precision, lengths: tuple[Length, ...]) -> int:
+    manifest = load_manifest(folder)
+    feeds = [_feeds(length, manifest.width) for length in lengths]
+    graphs = manifest.graphs[precision].items()
+    return sum(flops(folder / stored.file, *(given[name] for given in feeds)) for name, stored in graphs)
+
+
+def _feeds(length: Length, width: int) -> dict[GraphName, Feeds]:
+    """Inputs of the right shapes: what is in them does not change the work."""
+    utterance = make(length.seconds, length.tokens, vocabulary=100)
+    assert utterance.waveform is not None and utterance.input_ids is not None
+    ids = utterance.input_ids[None]
+    return {
+        "audio_arousal": {
+            "waveform": utterance.waveform[None],
+            "waveform_length": np.array([len(utterance.waveform)]),
+        },
+        "text_valence": {"input_ids": ids, "attention_mask": np.ones_like(ids)},
+        "emotion": {
+            "audio_embedding": np.zeros((1, length.frames, width), dtype=np.float32),
+            "audio_mask": np.ones((1, length.frames), dtype=np.bool_),
+            "text_embedding": np.zeros((1, length.tokens, width), dtype=np.float32),
+            "text_mask": np.ones((1, length.tokens), dtype=np.bool_),
+        },
+    }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `read` reads."""
+    parser.add_argument("--preset", choices=get_args(Preset), default="starter")
+    parser.add_argument("--precision", choices=["auto", *get_args(Precision)], default="auto")
+    parser.add_argument("--provider", choices=get_args(Provider), default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="inside an operator (default: physical cores)")
+    parser.add_argument("--seconds", type=float, default=3.2, help="of each utterance")
+    parser.add_argument("--tokens", type=int, default=20, help="of each transcript, special ones included")
+    parser.add_argument("--mix", action="store_true", help="KEMDy20's lengths instead")
+    parser.add_argument("--batch", type=int, default=1, help="utterances a call")
+
+
+def read(options: argparse.Namespace) -> Case:
+    """The case that `options` describe."""
+    length = None if options.mix else Length(options.seconds, options.tokens)
+    return Case(options.preset, options.precision, options.provider, options.threads, length, options.batch)

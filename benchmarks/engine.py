@@ -1,0 +1,105 @@
+"""Times the engine: utterances in memory to predictions. No HTTP, no decoding, no tokenising, no queue.
+
+    python benchmarks/engine.py --preset paper --seconds 3.2 --tokens 20 --batch 1 --beside-original --json
+
+With `--beside-original` it takes turns with `original.py`, each in a process of its own, and gives the ratio of their
+rates with a 95 % interval over the rounds. `share_of_ceiling` is the useful work, utterances alone and unpadded, over
+what the machine does at best in that precision (`work.py`, `ceiling.py`).
+"""
+
+import argparse
+import json
+from contextlib import ExitStack
+from functools import partial
+
+import numpy as np
+from case import Case, add_options, gflop_per_utterance, read
+from ceiling import matmul_ceiling
+from turns import Call, Turn, Worker, serve_turns
+
+from app.model import load_model
+
+ROUNDS = 7
+RESAMPLES = 10_000
+
+
+def main() -> None:
+    """Measures one case and prints it, or serves turns."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add_options(parser)
+    parser.add_argument("--for", type=float, default=5.0, dest="seconds_in_all", metavar="S", help="how long to time")
+    parser.add_argument("--calls", type=int, help="how many calls to time, instead")
+    parser.add_argument("--beside-original", action="store_true", help="by turns with original.py")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    case = read(options)
+    if options.worker:
+        serve_turns(calls(case))
+        return
+    row = measure(case, options.seconds_in_all, options.calls, options.beside_original)
+    if options.json:
+        print(json.dumps(row))
+    else:
+        for name, value in row.items():
+            print(f"{name:26}{value:.4g}" if isinstance(value, float) else f"{name:26}{value}")
+
+
+def calls(case: Case) -> list[Call]:
+    """One for each batch of a pass."""
+    predict = load_model(case.settings()).predict
+    return [partial(predict, batch) for batch in case.batches()]
+
+
+def measure(
+    case: Case, seconds: float = 5.0, count: int | None = None, beside_original: bool = False
+) -> dict[str, object]:
+    """The row of `case`: timed for about `seconds`, or for `count` calls, in `ROUNDS` turns; the original as long."""
+    settings = case.settings()
+    assert settings.precision != "auto", "a case decides"
+    gflop = gflop_per_utterance(case)
+    ceilings = [matmul_ceiling(settings.precision, settings.threads, case.provider)]
+    turn = Turn(seconds / ROUNDS, None if count is None else -(-count // ROUNDS))
+    scripts = ["engine.py", "original.py"] if beside_original else ["engine.py"]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(script, [*case.arguments(), "--worker"])) for script in scripts]
+        rounds = [[worker.take(turn) for worker in workers] for _ in range(ROUNDS)]
+    # Before and after: whatever else the machine did meanwhile should not make the engine look better.
+    ceilings.append(matmul_ceiling(settings.precision, settings.threads, case.provider))
+    ceiling = max((value for value in ceilings if value is not None), default=None)
+    own, *other = ([durations[side] for durations in rounds] for side in range(len(scripts)))
+    durations = np.concatenate(own)
+    rate = len(durations) * case.batch / float(durations.sum())
+    row: dict[str, object] = {
+        "preset": case.preset,
+        "precision": settings.precision,
+        "provider": case.provider,
+        "threads": settings.threads,
+        "seconds": case.length.seconds if case.length else "mix",
+        "tokens": case.length.tokens if case.length else "mix",
+        "batch": case.batch,
+        "n": len(durations) * case.batch,
+        "utterances_per_s": rate,
+        **{f"p{p}_ms": float(np.percentile(durations, p)) * 1e3 for p in (50, 95, 99)},
+        "gflop_per_utterance": gflop,
+        "ceiling_gflop_per_s": ceiling,
+        "share_of_ceiling": gflop * rate / ceiling if ceiling else None,
+        "padding": case.padding(),
+    }
+    return row | (_against(own, other[0], case.batch) if other else {})
+
+
+def _against(own: list[list[float]], other: list[list[float]], batch: int) -> dict[str, object]:
+    """How much faster, by round: the mean of the ratios, and a 95 % interval from resampling the rounds."""
+    ratios = np.array([np.mean(theirs) / np.mean(ours) for ours, theirs in zip(own, other, strict=True)])
+    drawn = np.random.default_rng(0).choice(ratios, size=(RESAMPLES, len(ratios))).mean(axis=1)
+    return {
+        "original_utterances_per_s": batch / float(np.mean(np.concatenate(other))),
+        "ratio": float(ratios.mean()),
+        "ratio_95": [float(bound) for bound in np.percentile(drawn, (2.5, 97.5))],
+        "rounds": len(ratios),
+    }
+
+
+if __name__ == "__main__":
+    main()

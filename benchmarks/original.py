@@ -1,0 +1,73 @@
+"""The same networks run as the original's code ran them: torch, eager, float32, always padded to the full length.
+
+    python benchmarks/original.py --preset paper --batch 1
+
+512 frames and 64 tokens, whatever is said: --seconds, --tokens and --mix change nothing. Here the utterances are that
+long, so that nothing is masked: what is computed and what it costs are the same. The front-end is ours, in torch; the
+original's, librosa's, is not timed. Threads are the physical cores unless told otherwise.
+"""
+
+import argparse
+import json
+from functools import partial
+
+import torch
+from case import Case, Preset, add_options, read, version
+from lengths import MAX_FRAMES, MAX_TOKENS, make, of_frames
+from paper import rule_made_networks
+from torch import Tensor
+from turns import Turn, serve_turns, take, warm_up
+
+from app.model import physical_cores
+from training.checkpoint import load_checkpoint
+from training.networks import Networks
+
+
+def main() -> None:
+    """Times the original, or serves turns to `engine.py`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add_options(parser)
+    parser.add_argument("--for", type=float, default=5.0, dest="seconds_in_all", metavar="S", help="how long to time")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    case = read(options)
+    torch.set_num_threads(case.threads or physical_cores())
+    networks = load(case.preset).to(case.provider)
+    inputs = [part.to(case.provider) for part in padded(case, int(networks.text.encoder.config.vocab_size))]
+    calls = [partial(forward, networks, *inputs)]
+    if options.worker:
+        serve_turns(calls)
+        return
+    warm_up(calls)
+    durations = take(Turn(options.seconds_in_all), calls)
+    print(json.dumps({"utterances_per_s": len(durations) * case.batch / sum(durations)}))
+
+
+def load(preset: Preset) -> Networks:
+    """The networks of the `paper` preset with rule-made weights, or those of the newest starter."""
+    if preset == "paper":
+        return rule_made_networks()
+    folder, _ = version(Case(preset).settings())
+    return load_checkpoint(folder).eval()
+
+
+def padded(case: Case, vocabulary: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Waveforms, their lengths, token ids and attention mask of a batch, all of full length."""
+    utterances = [make(of_frames(MAX_FRAMES).seconds, MAX_TOKENS, vocabulary, seed) for seed in range(case.batch)]
+    waveform = torch.stack([torch.from_numpy(item.waveform) for item in utterances])
+    ids = torch.stack([torch.from_numpy(item.input_ids) for item in utterances])
+    return waveform, torch.full((case.batch,), waveform.shape[1]), ids, torch.ones_like(ids)
+
+
+@torch.no_grad()
+def forward(networks: Networks, waveform: Tensor, length: Tensor, ids: Tensor, read: Tensor) -> list[float]:
+    """Arousal, valence and logits, brought back from the device as a caller needs them."""
+    arousal, audio_embedding, audio_mask = networks.audio(waveform, length)
+    valence, text_embedding = networks.text(ids, read)
+    logits = networks.emotion(audio_embedding, audio_mask, text_embedding, read.bool())
+    found: list[float] = torch.cat((arousal, valence, logits.flatten())).tolist()
+    return found
+
+
+if __name__ == "__main__":
+    main()

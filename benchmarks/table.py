@@ -1,0 +1,69 @@
+"""All figures of the engine: what `make bench` runs. Writes `results/engine.json` and prints the table as Markdown.
+
+python benchmarks/table.py                      # some minutes
+python benchmarks/table.py --for 1 --only starter
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any, get_args
+
+from case import Case, Preset
+from engine import measure
+from lengths import Length
+from machine import save
+
+from app.manifest import Precision
+
+MODELS: tuple[tuple[Preset, Precision], ...] = (("starter", "int8"), ("paper", "int8"), ("paper", "fp32"))
+GIVEN: tuple[tuple[Length | None, int], ...] = ((Length(3.2, 20), 1), (Length(16.3, 64), 1), (None, 1), (None, 8))
+
+_HEAD = """\
+| model | utterances | batch | a second | p50 ms | p99 ms | GFLOP each | share of the ceiling | the original | faster |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"""
+
+
+def main() -> None:
+    """Measures every row beside the original, one after the other."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--for", type=float, default=5.0, dest="seconds", metavar="S", help="how long to time a row")
+    parser.add_argument("--only", choices=get_args(Preset), help="rows of one preset, which are not saved")
+    options = parser.parse_args()
+    rows = []
+    for (preset, precision), (length, batch) in product(MODELS, GIVEN):
+        if options.only in (None, preset):
+            print(f"{preset} {precision}, {length or 'mix'}, batch {batch} ...", flush=True)
+            case = Case(preset, precision, length=length, batch=batch)
+            rows.append(measure(case, options.seconds, beside_original=True))
+    print(markdown(rows))
+    if options.only is None:
+        print(save("engine", rows))
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table of the README."""
+    return "\n".join([_HEAD, *map(_line, rows)])
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    given = "KEMDy20's lengths" if row["seconds"] == "mix" else f"{row['seconds']:g} s, {row['tokens']} tokens"
+    low, high = row["ratio_95"]
+    share = "" if row["share_of_ceiling"] is None else f"{row['share_of_ceiling']:.0%}"
+    cells = (
+        f"{row['preset']} {row['precision']}",
+        given,
+        str(row["batch"]),
+        f"{row['utterances_per_s']:.1f}",
+        f"{row['p50_ms']:.1f}",
+        f"{row['p99_ms']:.1f}",
+        f"{row['gflop_per_utterance']:.1f}",
+        share,
+        f"{row['original_utterances_per_s']:.2f}",
+        f"{row['ratio']:.1f} [{low:.1f}, {high:.1f}]",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Times calls: alone, or against another process by turns, so that a machine that slows down slows both.
+
+A worker is a process that waits, does one turn when a line of JSON arrives, and answers with a line that says how long
+each call took. Two workers are never at work together.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from pathlib import Path
+
+Call = Callable[[], object]
+
+WARM_UP_S = 1.0
+PAUSE_S = 0.3  # OpenMP's threads may spin for 0.2 s after their last work
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How much is done at once: so many `calls`, or if None, whole passes over what there is for so many `seconds`.
+
+    Whole passes, because a mix of lengths is the same work in each turn only if each of them is met equally often.
+    """
+
+    seconds: float
+    calls: int | None = None
+
+
+def take(turn: Turn, calls: Sequence[Call]) -> list[float]:
+    """Makes the calls, one after the other, and returns the seconds that each took."""
+    durations: list[float] = []
+    end = time.perf_counter() + turn.seconds
+    for call in cycle(calls):
+        begin = time.perf_counter()
+        call()
+        durations.append(time.perf_counter() - begin)
+        if turn.calls is None:
+            if len(durations) % len(calls) == 0 and time.perf_counter() >= end:
+                break
+        elif len(durations) >= turn.calls:
+            break
+    return durations
+
+
+def warm_up(calls: Sequence[Call]) -> None:
+    """Every call at least once: arenas grow and caches fill."""
+    take(Turn(WARM_UP_S), calls)
+
+
+def serve_turns(calls: Sequence[Call]) -> None:
+    """What a worker does until its standard input ends."""
+    warm_up(calls)
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(take(Turn(**json.loads(line)), calls)), flush=True)
+
+
+class Worker:
+    """`script` beside this file, started with `arguments`; it has to call `serve_turns`. Use it in a `with`."""
+
+    def __init__(self, script: str, arguments: Sequence[str]) -> None:
+        command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> "Worker":
+        """Waits until it is warm."""
+        self._answer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # its input ends, and so does it
+
+    def take(self, turn: Turn) -> list[float]:
+        """One turn; the seconds of each call."""
+        time.sleep(PAUSE_S)
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asdict(turn)) + "\n")
+        self._process.stdin.flush()
+        durations: list[float] = self._answer()
+        return durations
+
+    def _answer(self) -> list[float]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}.")
+        answer: list[float] = json.loads(line)
+        return answer
