@@ -53,6 +53,8 @@ def _serve(options: argparse.Namespace) -> int:
     except OSError as error:
         reason = error.strerror or error
         return _fail(f"Cannot listen on {settings.host} port {settings.port}: {reason}. Try another --port.")
+    # Accepted connections inherit it; without it an answer may wait 40 ms for the client to confirm its first half.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     failures: list[MaeumError] = []
 
     def on_loaded(outcome: Pipeline | MaeumError) -> None:

@@ -8,7 +8,8 @@
                     -> logits f32 [batch, classes]
 
 Voice and words run side by side, and what they give the classifier never leaves the device. An utterance without one of
-them costs nothing for it. This file decodes no audio, knows no text and queues nothing.
+them costs nothing for it. On a CPU every utterance is run by itself, several at a time: a batch would pad them, and
+computes nothing sooner. This file decodes no audio, knows no text and queues nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +55,10 @@ class Prediction:
 
 
 class Engine:
-    """One replica of a version on one device. `predict` may be called from one thread at a time."""
+    """One replica of a version on one device.
+
+    `predict` may be called from several threads; more than `concurrency` at once make nothing faster.
+    """
 
     def __init__(
         self,
@@ -67,8 +71,10 @@ class Engine:
         buckets: Buckets | None = None,
         open_session: Callable[..., Any] = open_session,
     ) -> None:
-        """Loads the three graphs of `precision`, on a CPU for `threads` threads, on CUDA on GPU number `device`. Shapes
-        are rounded up to `buckets`, or as they come.
+        """Loads the three graphs of `precision`, on a CPU for `threads` threads, on CUDA on GPU number `device`.
+
+        With `buckets` a batch goes through the graphs as one, its shape rounded up to them; without, utterance by
+        utterance.
 
         Raises ModelCorrupt, ProviderUnavailable, RuntimeConflict.
         """
@@ -84,7 +90,10 @@ class Engine:
             for name in GRAPH_NAMES
         }
         self._buckets = buckets or Buckets.none(manifest)
-        self._beside = ThreadPoolExecutor(1, "words") if provider == "cuda" or threads > 1 else None
+        # One more than there are threads: the next one's beginning fills the gaps that the others leave.
+        self.concurrency = threads + 1 if buckets is None and threads > 1 else 1
+        self._lanes = ThreadPoolExecutor(self.concurrency, "utterance") if buckets is None else None
+        self._beside = ThreadPoolExecutor(self.concurrency, "words") if provider == "cuda" or threads > 1 else None
 
     def warm_up(self) -> None:
         """Runs every bucket there is, the longest first so that the memory arena grows once, and each modality alone.
@@ -101,18 +110,27 @@ class Engine:
 
     def predict(self, batch: Sequence[Utterance]) -> list[Prediction]:
         """One prediction for each utterance, independent of its neighbours. Raises InferenceFailed."""
-        predictions: dict[int, Prediction] = {}
         try:
-            for heard in HEARD:
-                rows = [row for row, utterance in enumerate(batch) if utterance.heard == heard]
-                if rows:
-                    predictions |= zip(rows, self._forward([batch[row] for row in rows], heard), strict=True)
+            if self._lanes is None:
+                return self._by_kind(batch)
+            if len(batch) == 1:
+                return self._forward([batch[0]], batch[0].heard)
+            alone = self._lanes.map(lambda utterance: self._forward([utterance], utterance.heard), batch)
+            return [prediction for (prediction,) in alone]
         except Exception as error:  # onnxruntime's exceptions have no base of their own
             raise InferenceFailed from error
+
+    def _by_kind(self, batch: Sequence[Utterance]) -> list[Prediction]:
+        """A batch for each of what can be heard, so that none is computed for those without it."""
+        predictions: dict[int, Prediction] = {}
+        for heard in HEARD:
+            rows = [row for row, utterance in enumerate(batch) if utterance.heard == heard]
+            if rows:
+                predictions |= zip(rows, self._forward([batch[row] for row in rows], heard), strict=True)
         return [predictions[row] for row in range(len(batch))]
 
     def _forward(self, batch: list[Utterance], heard: Heard) -> list[Prediction]:
-        """The same for a batch of which all is `heard`."""
+        """Predictions for a batch of which all is `heard`."""
         voices = [utterance.waveform for utterance in batch if utterance.waveform is not None]
         words = [utterance.input_ids for utterance in batch if utterance.input_ids is not None]
         if voices and words and self._beside is not None:

@@ -19,21 +19,21 @@ Predict = Callable[[Sequence[Utterance]], list[Prediction]]
 
 @dataclass(frozen=True)
 class Model:
-    """A version that can answer. Each of its `replicas` gives one prediction for each utterance of a batch, and may be
-    called from one thread at a time.
+    """A version that can answer. Each of its `runners` gives one prediction for each utterance of a batch, and all may
+    be called at the same time.
     """
 
     manifest: Manifest
     card: str
     tokenizer: TextTokenizer
-    replicas: Sequence[Predict]
+    runners: Sequence[Predict]
     precision: Precision
     provider: Provider
 
     @property
     def predict(self) -> Predict:
-        """The first replica, for whoever needs but one."""
-        return self.replicas[0]
+        """The first runner, for whoever needs but one."""
+        return self.runners[0]
 
 
 def load_model(settings: Settings) -> Model:
@@ -48,7 +48,7 @@ def load_model(settings: Settings) -> Model:
         raise ModelCorrupt(f"{folder}: {error}.") from error
     threads = settings.threads or physical_cores()
     on_gpu = settings.provider == "cuda"
-    buckets = Buckets.of_gpu(manifest, settings.max_batch) if on_gpu else Buckets.none(manifest)
+    buckets = Buckets.of_gpu(manifest, settings.max_batch) if on_gpu else None
     engines = [
         Engine(folder, manifest, precision, settings.provider, threads, device, buckets)
         for device in (settings.gpu_numbers if on_gpu else [0])
@@ -56,8 +56,8 @@ def load_model(settings: Settings) -> Model:
     for engine in engines:
         engine.warm_up()
     card = (folder / manifest.card.file).read_text(encoding="utf-8")
-    replicas = [engine.predict for engine in engines]
-    return Model(manifest, card, tokenizer, replicas, precision, settings.provider)
+    runners = [engine.predict for engine in engines for _ in range(engine.concurrency)]
+    return Model(manifest, card, tokenizer, runners, precision, settings.provider)
 
 
 def choose_precision(manifest: Manifest, settings: Settings) -> Precision:

@@ -56,9 +56,9 @@ class Pipeline:
     def start(self) -> None:
         """Begins to serve. Called inside the event loop."""
         self._batcher = Batcher(
-            self.model.replicas,
+            self.model.runners,
             lambda utterance: positions(self.model.manifest, utterance),
-            max_batch=self._settings.max_batch,
+            max_batch=self._settings.max_batch if self.model.provider == "cuda" else 1,
             max_cost=self._settings.max_batch_positions,
             max_queue=self._settings.max_queue,
         )

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     """Utterances that may wait. Past it the answer is 429, as waiting longer than a client does helps nobody."""
 
     max_batch: int = Field(16, ge=1)
-    """Utterances in one batch."""
+    """Utterances in one batch, on a GPU. On a CPU a batch is no faster than its utterances side by side."""
 
     max_batch_positions: int = Field(4 * (512 + 64), ge=1)
     """Frames and tokens in one batch, padding included: it bounds memory, and the wait of the batch's shortest item."""

@@ -37,7 +37,8 @@ class Case:
     def settings(self) -> Settings:
         """What loads the model, precision and threads decided."""
         place = {"model_store": ensure_paper(), "model": MODEL} if self.preset == "paper" else {"model": "starter"}
-        settings = Settings.load(**place, precision=self.precision, provider=self.provider, threads=self.threads)
+        how = {"precision": self.precision, "provider": self.provider, "threads": self.threads}
+        settings = Settings.load(**place, **how, max_batch=self.batch)  # on a GPU, what the warm-up prepares for
         decided = {
             "precision": choose_precision(version(settings)[1], settings),
             "threads": settings.threads or physical_cores(),

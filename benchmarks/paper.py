@@ -29,6 +29,7 @@ from training.networks import Networks, save_config, save_stage
 
 STORE = Path(__file__).parent / ".store"
 MODEL = "paper/0.0.0"
+MIDDLE = 3.0  # of the scale: scores lie around it, so that they are not clipped and can be compared
 SPECIAL = ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]")  # KoBERT's, in its order
 
 
@@ -55,11 +56,15 @@ def ensure_paper() -> Path:
 
 
 def rule_made_networks() -> Networks:
-    """The networks of the `paper` preset, every parameter drawn from a seed of its own, its name's CRC-32."""
+    """The networks of the `paper` preset, every parameter drawn from a seed of its own, its name's CRC-32, but
+    for the biases of the two scores.
+    """
     networks = Networks(load_preset("paper"), blank_encoder(_kobert()))
     with torch.no_grad():
         for name, parameter in networks.named_parameters():
             parameter.copy_(_rule(name, parameter.shape))
+        for regressor in (networks.audio, networks.text):
+            regressor.get_parameter("head.linear.bias").fill_(MIDDLE)
     return networks.eval()
 
 

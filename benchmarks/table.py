@@ -2,6 +2,7 @@
 
 python benchmarks/table.py                      # some minutes
 python benchmarks/table.py --for 1 --only starter
+python benchmarks/table.py --provider cuda      # on a machine with a GPU: results/gpu.json
 """
 
 import argparse
@@ -15,9 +16,18 @@ from lengths import Length
 from machine import save
 
 from app.manifest import Precision
+from app.sessions import Provider
 
-MODELS: tuple[tuple[Preset, Precision], ...] = (("starter", "int8"), ("paper", "int8"), ("paper", "fp32"))
-GIVEN: tuple[tuple[Length | None, int], ...] = ((Length(3.2, 20), 1), (Length(16.3, 64), 1), (None, 1), (None, 8))
+Row = tuple[Length | None, int]  # None for KEMDy20's lengths, and the batch
+SHORT, FULL = Length(3.2, 20), Length(16.3, 64)
+MODELS: dict[Provider, tuple[tuple[Preset, Precision], ...]] = {
+    "cpu": (("starter", "int8"), ("paper", "int8"), ("paper", "fp32")),
+    "cuda": (("starter", "fp16"), ("paper", "fp16"), ("paper", "fp32")),
+}
+GIVEN: dict[Provider, tuple[Row, ...]] = {
+    "cpu": ((SHORT, 1), (FULL, 1), (None, 1), (None, 8)),
+    "cuda": ((SHORT, 1), (FULL, 1), (None, 1), (SHORT, 64), (FULL, 64), (None, 16), (None, 64)),
+}
 
 _HEAD = """\
 | model | utterances | batch | a second | p50 ms | p99 ms | GFLOP each | share of the ceiling | the original | faster |
@@ -29,16 +39,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--for", type=float, default=5.0, dest="seconds", metavar="S", help="how long to time a row")
     parser.add_argument("--only", choices=get_args(Preset), help="rows of one preset, which are not saved")
+    parser.add_argument("--provider", choices=get_args(Provider), default="cpu")
     options = parser.parse_args()
+    provider: Provider = options.provider
     rows = []
-    for (preset, precision), (length, batch) in product(MODELS, GIVEN):
+    for (preset, precision), (length, batch) in product(MODELS[provider], GIVEN[provider]):
         if options.only in (None, preset):
             print(f"{preset} {precision}, {length or 'mix'}, batch {batch} ...", flush=True)
-            case = Case(preset, precision, length=length, batch=batch)
+            case = Case(preset, precision, provider, length=length, batch=batch)
             rows.append(measure(case, options.seconds, beside_original=True))
     print(markdown(rows))
     if options.only is None:
-        print(save("engine", rows))
+        print(save("engine" if provider == "cpu" else "gpu", rows))
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from work import flops
 
 from app.batcher import PADDING, Batcher
+from app.buckets import Buckets
 from app.engine import Engine, Prediction, Utterance
 from app.manifest import GraphName, Manifest
 from app.pipeline import positions
@@ -133,10 +134,11 @@ def test_a_missing_modality_is_not_computed(engine: Engine, recorder: Recorder) 
     assert [len(feeds["audio_mask"]) for name, feeds in recorder.given if name == "emotion"] == [1, 1, 1]
 
 
-def test_a_full_queue_of_all_lengths_is_hardly_padded(engine: Engine, manifest: Manifest, recorder: Recorder) -> None:
+def test_a_full_queue_of_all_lengths_is_hardly_padded(folder: Path, manifest: Manifest, recorder: Recorder) -> None:
     speech = [make(min(length.seconds, 2.0), min(length.tokens, 16), 100) for length in draw_lengths(96)]
     real = sum(positions(manifest, utterance) for utterance in speech)
-    asyncio.run(_all_at_once(engine.predict, lambda item: positions(manifest, item), speech))
+    batched = Engine(folder, manifest, "fp32", buckets=Buckets.none(manifest), open_session=recorder.open)
+    asyncio.run(_all_at_once(batched.predict, lambda item: positions(manifest, item), speech))
     assert real <= recorder.positions() <= real / (1 - PADDING)
     assert len(recorder.given) < len(speech)  # three graphs a batch: batches hold more than three
 

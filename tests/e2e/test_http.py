@@ -307,7 +307,7 @@ class Gate:
 def test_a_full_queue(model: Model, settings: Settings) -> None:
     gate = Gate(model)
     small = settings.model_copy(update={"max_queue": 2})
-    pipeline = Pipeline(replace(model, replicas=[gate]), small)
+    pipeline = Pipeline(replace(model, runners=[gate]), small)
     with _serve(small, pipeline) as client, ThreadPoolExecutor(3) as threads:
         running = threads.submit(_predict, client, None, "하")
         assert gate.entered.acquire(timeout=20)
@@ -331,7 +331,7 @@ def test_a_failing_batch_answers_everyone_and_the_next_request_works(
             raise RuntimeError("the device is gone")
         return gate(batch)
 
-    pipeline = Pipeline(replace(model, replicas=[fails_on_words]), settings)
+    pipeline = Pipeline(replace(model, runners=[fails_on_words], provider="cuda"), settings)  # on a CPU all leave alone
     with _serve(settings, pipeline) as client, ThreadPoolExecutor(4) as threads:
         running = threads.submit(_predict, client, wav)
         assert gate.entered.acquire(timeout=20)

@@ -217,7 +217,7 @@ def test_every_utterance_is_asked_only_what_can_be_judged(model: Model, corpus: 
         asked.extend(batch)
         return model.predict(batch)
 
-    figures = evaluate(replace(model, replicas=[predict]), corpus)
+    figures = evaluate(replace(model, runners=[predict]), corpus)
     assert list(figures) == [
         "emotion of talk, audio",
         "arousal of talk",
@@ -285,7 +285,7 @@ def test_calibration_asks_the_validation_utterances_in_every_way(model: Model, c
         neutral = [sure[item.heard] for item in batch]
         return [Prediction(3.0, 3.0, (p, *[(1 - p) / 4] * 4)) for p in neutral]
 
-    found = calibrate(replace(model, replicas=[predict]), corpus)
+    found = calibrate(replace(model, runners=[predict]), corpus)
     by_own_temperature = {heard: found.of(heard) / model.manifest.emotion.temperature.of(heard) for heard in HEARD}
     right = {heard: np.log(4 * p / (1 - p)) / np.log(2) for heard, p in sure.items()}
     assert by_own_temperature == pytest.approx(right, rel=0.02)

@@ -1,0 +1,50 @@
+"""The engine without a service around it, in a process of its own: how many utterances it predicts in a second."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from spoken import Spoken
+
+from app.audio import decode
+from app.engine import Utterance
+from app.model import Model, load_model
+from app.settings import Settings
+from app.transcript import clean_transcript
+
+
+class EngineAlone:
+    """Loads the model of `settings` and holds `spoken`, decoded and tokenised as the service does."""
+
+    def __init__(self, settings: Settings, spoken: Sequence[Spoken]) -> None:
+        self._process = ProcessPoolExecutor(1, get_context("spawn"), _load, (settings, list(spoken)))
+
+    def throughput(self, passes: int, batch_size: int) -> float:
+        """Utterances a second over `passes` of all of them, in order, in batches of `batch_size`."""
+        return self._process.submit(_throughput, passes, batch_size).result()
+
+    def close(self) -> None:
+        self._process.shutdown()
+
+
+_loaded: list[tuple[Model, list[Utterance]]] = []  # of the engine's own process
+
+
+def _load(settings: Settings, spoken: list[Spoken]) -> None:
+    model = load_model(settings)
+    taken = model.manifest.audio.taken_samples
+    utterances = [
+        Utterance(decode(one.wav).samples[:taken].copy(), model.tokenizer.encode(clean_transcript(one.transcript)).ids)
+        for one in spoken
+    ]
+    _loaded[:] = [(model, utterances)]
+
+
+def _throughput(passes: int, batch_size: int) -> float:
+    ((model, utterances),) = _loaded
+    everything = utterances * passes
+    started = time.perf_counter()
+    for first in range(0, len(everything), batch_size):
+        model.predict(everything[first : first + batch_size])
+    return len(everything) / (time.perf_counter() - started)

@@ -1,0 +1,85 @@
+"""The peers: how each is installed into an environment of its own and started. What they serve is in `peers/`."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import Service, free_port
+from subject import Subject
+
+_HERE = Path(__file__).parent
+_ENVIRONMENTS = _HERE / ".venvs"
+_SETTINGS = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "DO_NOT_TRACK": "1",
+    "RAY_worker_niceness": "0",  # by default Ray gives way to every other process, the load generator's among them
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # which the line above turns on: it needs a HAProxy beside Ray
+}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """`name` is that of its requirements in `peers/` too; `command` takes the environment's bin and a port."""
+
+    name: str
+    command: Callable[[Path, int], list[str]]
+
+    @property
+    def _environment(self) -> Path:
+        return _ENVIRONMENTS / self.name
+
+    def install(self) -> None:
+        """Makes the environment, unless it is there with these requirements."""
+        requirements, stamp = _HERE / "peers" / f"{self.name}.txt", self._environment / "installed.txt"
+        if stamp.exists() and stamp.read_text() == requirements.read_text():
+            return
+        subprocess.run([sys.executable, "-m", "venv", self._environment], check=True)
+        python = self._environment / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", requirements], check=True)
+        stamp.write_text(requirements.read_text())
+
+    def serve(self, what: Subject, folder: Path, batching: "Batching", spinning: bool) -> Service:
+        """Starts it with this project's code on its path, so that audio and words are read by the same functions."""
+        port = free_port()
+        environment = {
+            **_SETTINGS,
+            "PYTHONPATH": os.pathsep.join(str(path.absolute()) for path in (_HERE.parent, _HERE / "peers")),
+            "BENTOML_HOME": str(folder / "bentoml"),
+            "RAY_TMPDIR": str(folder),
+            "PEER_FOLDER": str(what.folder.absolute()),
+            "PEER_PRECISION": what.settings.precision,
+            "PEER_THREADS": str(what.settings.threads),
+            "PEER_SPINNING": str(int(spinning)),
+            "PEER_PORT": str(port),
+            "PEER_MAX_BATCH": str(batching.max_batch),
+            "PEER_BATCH_WAIT_S": str(batching.wait_s),
+        }
+        return Service(self.command((self._environment / "bin").absolute(), port), port, environment, folder)
+
+
+@dataclass(frozen=True)
+class Batching:
+    """At most `max_batch` together, 1 for no batching; a batch waits `wait_s` for company where that can be set."""
+
+    max_batch: int
+    wait_s: float
+
+    def __str__(self) -> str:
+        return f"up to {self.max_batch}" if self.max_batch > 1 else "off"
+
+
+def _script(name: str) -> Callable[[Path, int], list[str]]:
+    return lambda bin_folder, port: [str(bin_folder / "python"), str((_HERE / "peers" / name).absolute())]
+
+
+def _bentoml(bin_folder: Path, port: int) -> list[str]:
+    where = ["--working-dir", str((_HERE / "peers").absolute()), "--host", "127.0.0.1", "--port", str(port)]
+    return [str(bin_folder / "bentoml"), "serve", "bento:Service", *where]
+
+
+PEERS = (Peer("litserve", _script("lit.py")), Peer("bentoml", _bentoml), Peer("rayserve", _script("rayserve.py")))

@@ -1,0 +1,103 @@
+"""A service as a tree of processes: started, waited for, weighed and stopped. Linux only, as it reads /proc.
+
+The processes of a tree are told by a mark in their environment, which children inherit wherever they move to; some
+frameworks start daemons that leave their parent.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from client import Address, Pool
+
+_MARK = "BENCHMARK_SERVICE"
+_STOPPING_S = 20.0
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listened on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Service:
+    """`command` listens on `port` of 127.0.0.1 some time after it was started. Use it in a `with`."""
+
+    def __init__(self, command: Sequence[str], port: int, environment: Mapping[str, str], folder: Path) -> None:
+        """Starts `command`, which writes what it likes, its log too, into `folder`."""
+        self.address: Address = ("127.0.0.1", port)
+        self._log = folder / f"{port}.log"
+        self._mark = f"{_MARK}={uuid.uuid4().hex}"
+        self._started = time.perf_counter()
+        marked = {**os.environ, **environment, _MARK: self._mark.partition("=")[2]}
+        with self._log.open("wb") as file:
+            self._process = subprocess.Popen(
+                command, env=marked, cwd=folder, stdout=file, stderr=file, start_new_session=True
+            )
+
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOPPING_S)
+        while left := self.pids():
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.poll()  # or it stays as a zombie
+            time.sleep(0.05)
+
+    def wait(self, request: bytes, timeout_s: float = 120.0) -> float:
+        """Sends `request` until it is answered with 200; seconds since the start. Raises RuntimeError if it never is.
+
+        The connection is made anew each time, and given up where the answer takes long.
+        """
+        while self._process.poll() is None and time.perf_counter() - self._started < timeout_s:
+            if asyncio.run(_ask(self.address, request)) == "200":
+                return time.perf_counter() - self._started
+            time.sleep(0.02)
+        raise RuntimeError(f"The service does not answer:\n{self._log.read_text(errors='replace')[-4000:]}")
+
+    def pids(self) -> list[int]:
+        """Of all processes of the tree."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                with suppress(OSError):
+                    if self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                        found.append(int(folder.name))
+        return found
+
+    def memory(self) -> dict[str, float]:
+        """MB: `rss` and `peak_rss` of the first process, and `tree` of all, where a page that n share counts 1/n."""
+        first = _kilobytes(Path(f"/proc/{self._process.pid}/status"))
+        tree = 0
+        for pid in self.pids():
+            with suppress(OSError):
+                tree += _kilobytes(Path(f"/proc/{pid}/smaps_rollup"))["Pss"]
+        megabytes = {"rss": first["VmRSS"], "peak_rss": first["VmHWM"], "tree": tree}
+        return {name: round(kilobytes * 1024 / 1e6, 1) for name, kilobytes in megabytes.items()}
+
+
+async def _ask(address: Address, request: bytes) -> str:
+    pool = Pool(address)
+    try:
+        return await pool.send(request)
+    finally:
+        pool.close()
+
+
+def _kilobytes(path: Path) -> dict[str, int]:
+    return {name: int(value) for name, value in re.findall(r"^(\w+):\s+(\d+) kB$", path.read_text(), re.MULTILINE)}
