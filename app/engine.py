@@ -14,7 +14,7 @@ computes nothing sooner. This file decodes no audio, knows no text and queues no
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from app.buckets import Buckets
 from app.errors import InferenceFailed, ModelCorrupt
-from app.manifest import GRAPH_NAMES, HEARD, Heard, Manifest, Precision
+from app.manifest import HEARD, GraphName, Heard, Manifest, Precision
 from app.padding import right_pad
-from app.sessions import SIGNATURES, Provider, check_runtime, open_session
+from app.sessions import SIGNATURES, Device, check_runtime, open_session
 
+CPU = Device()
 EMBEDDINGS = ("audio_embedding", "audio_mask", "text_embedding")  # outputs that only another graph reads
 
 
@@ -65,13 +66,11 @@ class Engine:
         folder: Path,
         manifest: Manifest,
         precision: Precision,
-        provider: Provider = "cpu",
-        threads: int = 1,
-        device: int = 0,
+        device: Device = CPU,
         buckets: Buckets | None = None,
-        open_session: Callable[..., Any] = open_session,
+        open_session: Callable[[Path, GraphName, Device], Any] = open_session,
     ) -> None:
-        """Loads the three graphs of `precision`, on a CPU for `threads` threads, on CUDA on GPU number `device`.
+        """Loads the three graphs of `precision` on `device`.
 
         With `buckets` a batch goes through the graphs as one, its shape rounded up to them; without, utterance by
         utterance.
@@ -80,20 +79,18 @@ class Engine:
         """
         check_runtime()
         self._manifest = manifest
-        self._device = (provider, device)
+        self._device = (device.provider, device.number)
         # Words are less work than a voice, and run beside it.
-        shares = {"text_valence": max(1, threads // 2)}
+        fewer = replace(device, threads=max(1, device.threads // 2))
         self._sessions = {
-            name: open_session(
-                folder / manifest.graphs[precision][name].file, name, provider, shares.get(name, threads), device
-            )
-            for name in GRAPH_NAMES
+            name: open_session(folder / stored.file, name, fewer if name == "text_valence" else device)
+            for name, stored in manifest.graphs[precision].items()
         }
         self._buckets = buckets or Buckets.none(manifest)
         # One more than there are threads: the next one's beginning fills the gaps that the others leave.
-        self.concurrency = threads + 1 if buckets is None and threads > 1 else 1
+        self.concurrency = device.threads + 1 if buckets is None and device.threads > 1 else 1
         self._lanes = ThreadPoolExecutor(self.concurrency, "utterance") if buckets is None else None
-        self._beside = ThreadPoolExecutor(self.concurrency, "words") if provider == "cuda" or threads > 1 else None
+        self._beside = ThreadPoolExecutor(self.concurrency, "words") if device != CPU else None
 
     def warm_up(self) -> None:
         """Runs every bucket there is, the longest first so that the memory arena grows once, and each modality alone.
@@ -176,7 +173,7 @@ class Engine:
         given = {"input_ids": input_ids, "attention_mask": mask.astype(np.int64)}
         return {**self._run("text_valence", given), "text_mask": mask}
 
-    def _run(self, name: Any, given: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, name: GraphName, given: dict[str, Any]) -> dict[str, Any]:
         """The outputs of a graph as OrtValues: embeddings on the device, the rest in the host's memory."""
         session = self._sessions[name]
         binding = session.io_binding()

@@ -9,7 +9,7 @@ from app.buckets import Buckets
 from app.engine import Engine, Prediction, Utterance
 from app.errors import ModelCorrupt, ModelNotFound
 from app.manifest import Manifest, Precision
-from app.sessions import Provider
+from app.sessions import Device, Provider
 from app.settings import Settings
 from app.store import find_version, load_manifest, verify
 from app.tokenizer import TextTokenizer
@@ -47,12 +47,12 @@ def load_model(settings: Settings) -> Model:
     except ValueError as error:
         raise ModelCorrupt(f"{folder}: {error}.") from error
     threads = settings.threads or physical_cores()
-    on_gpu = settings.provider == "cuda"
-    buckets = Buckets.of_gpu(manifest, settings.max_batch) if on_gpu else None
-    engines = [
-        Engine(folder, manifest, precision, settings.provider, threads, device, buckets)
-        for device in (settings.gpu_numbers if on_gpu else [0])
-    ]
+    if settings.provider == "cuda":
+        devices = [Device("cuda", threads, number, settings.gpu_memory_bytes) for number in settings.gpu_numbers]
+        buckets = Buckets.of_gpu(manifest, settings.max_batch)
+    else:
+        devices, buckets = [Device("cpu", threads)], None
+    engines = [Engine(folder, manifest, precision, device, buckets) for device in devices]
     for engine in engines:
         engine.warm_up()
     card = (folder / manifest.card.file).read_text(encoding="utf-8")

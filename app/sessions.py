@@ -1,6 +1,7 @@
-"""One graph on onnxruntime: opened on a provider, and checked to be what the contract says. Nothing is run here."""
+"""One graph on onnxruntime: opened on a device, and checked to be what the contract says. Nothing is run here."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Literal
@@ -17,41 +18,54 @@ SIGNATURES: dict[GraphName, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "text_valence": (("input_ids", "attention_mask"), ("valence", "text_embedding")),
     "emotion": (("audio_embedding", "audio_mask", "text_embedding", "text_mask"), ("logits",)),
 }
-_CUDA = {
-    "cudnn_conv_algo_search": "HEURISTIC",  # the default, EXHAUSTIVE, tunes again for every new shape
-    "arena_extend_strategy": "kSameAsRequested",  # the default doubles what it asks for
-    "use_tf32": "0",  # float32 is float32: answers agree with the CPU's to 1e-4
-}
 _ERRORS_ONLY = 3  # onnxruntime's log severity: its warnings are about graphs, which a user cannot change
 
 
-def open_session(path: Path, name: GraphName, provider: Provider, threads: int, device: int) -> Any:
-    """An `onnxruntime.InferenceSession` of the graph `name`, with `threads` threads inside an operator; on CUDA, on the
-    GPU number `device`.
-
-    Raises ModelCorrupt, ProviderUnavailable.
+@dataclass(frozen=True)
+class Device:
+    """Where graphs run: a CPU, with `threads` threads inside an operator, or the GPU `number`, where the three graphs
+    together may take `memory_bytes`; 0 sets no limit.
     """
+
+    provider: Provider = "cpu"
+    threads: int = 1
+    number: int = 0
+    memory_bytes: int = 0
+
+    def providers(self) -> list[Any]:
+        """As onnxruntime takes them: what CUDA has no kernel for runs on the CPU."""
+        if self.provider == "cpu":
+            return ["CPUExecutionProvider"]
+        options = {
+            "device_id": str(self.number),
+            "cudnn_conv_algo_search": "HEURISTIC",  # the default, EXHAUSTIVE, tunes again for every new shape
+            "arena_extend_strategy": "kSameAsRequested",  # the default doubles what it asks for
+            "use_tf32": "0",  # float32 is float32: answers agree with the CPU's to 1e-4
+        }
+        if self.memory_bytes:
+            options["gpu_mem_limit"] = str(self.memory_bytes // len(SIGNATURES))
+        return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+
+def open_session(path: Path, name: GraphName, device: Device) -> Any:
+    """An `onnxruntime.InferenceSession` of the graph `name`. Raises ModelCorrupt, ProviderUnavailable."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = device.threads
     options.log_severity_level = _ERRORS_ONLY
     # Threads that spin while they wait take the cores from decoding and from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    slow: list[str] = []
-    if provider == "cuda":
+    # On a CPU the fused operator takes six times as long as an addition and a normalisation.
+    slow = ["SkipLayerNormFusion"] if device.provider == "cpu" else []
+    if device.provider == "cuda":
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise ProviderUnavailable
         onnxruntime.preload_dlls()
-        providers.insert(0, ("CUDAExecutionProvider", {**_CUDA, "device_id": str(device)}))
-    else:
-        # On a CPU the fused operator takes six times as long as an addition and a normalisation.
-        slow.append("SkipLayerNormFusion")
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=providers, disabled_optimizers=slow)
+        session = onnxruntime.InferenceSession(path, options, providers=device.providers(), disabled_optimizers=slow)
     except Exception as error:  # onnxruntime's exceptions have no base of their own
         raise ModelCorrupt(f"{path} cannot be loaded by onnxruntime {onnxruntime.__version__}: {error}") from error
     # That the runtime was built for CUDA does not mean that there is a GPU: it falls back to the CPU in silence.
-    if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+    if device.provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ProviderUnavailable
     inputs, outputs = SIGNATURES[name]
     has_inputs = {value.name for value in session.get_inputs()} == set(inputs)

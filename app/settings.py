@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     """Numbers of the GPUs to use, such as 0,1: a replica of the model on each. A number given twice gets two, of which
     one copies while the other computes."""
 
+    gpu_memory_bytes: int = Field(0, ge=0)
+    """Most memory that a replica may take on its GPU. 0: what its largest batch needs."""
+
     threads: int = Field(0, ge=0)
     """Threads inside one operator. 0: as many as there are physical cores."""
 

@@ -17,14 +17,15 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from starlette.testclient import TestClient
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from app.api import create_app
+from app.manifest import GRAPH_NAMES
 from app.model import Model, load_model
 from app.pipeline import Pipeline
 from app.settings import Settings
+from training.int8 import quantise_int8
 
 TESTS = Path(__file__).parent
 CLASSES = ["neutral", "sad", "happy", "surprise", "angry"]
@@ -163,9 +164,8 @@ def write_version(store: Path, name: str = "starter", version: str = "0.1.0") ->
     graphs: dict[str, dict[str, Any]] = {"fp32": {}, "int8": {}}
     for graph, model in fp32.items():
         onnx.save(model, folder / f"{graph}.onnx")
-        quantiser = MatMulNBitsQuantizer(model, bits=8, block_size=16, is_symmetric=True, accuracy_level=4)
-        quantiser.process()
-        onnx.save(quantiser.model.model, folder / f"{graph}.int8.onnx")
+    quantise_int8({graph: folder / f"{graph}.onnx" for graph in GRAPH_NAMES}, folder)
+    for graph in GRAPH_NAMES:
         graphs["fp32"][graph] = _stored(folder / f"{graph}.onnx")
         graphs["int8"][graph] = _stored(folder / f"{graph}.int8.onnx")
     tokenizer.save(str(folder / "tokenizer.json"))

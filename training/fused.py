@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.onnx import symbolic_helper
 from transformers import AttentionInterface, PreTrainedConfig
 
+from training.operators import ATTENTION, DOMAIN
 from training.pooling import MASKED
 
-DOMAIN, ATTENTION = "com.microsoft", "MultiHeadAttention"
 _NAME = "maeum_fused"  # under which transformers finds it
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from app.manifest import GraphName
-from training.fused import ATTENTION, fused_encoders
+from training.fused import fused_encoders
 from training.networks import Networks
+from training.operators import ATTENTION
 
 OPSET = 18  # the newest at which the attention of the encoder decomposes into products that every provider has
 

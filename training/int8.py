@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from app.manifest import GraphName
-from training.fused import DOMAIN
 from training.half import FRONT_END
+from training.operators import DOMAIN, INTEGER_PRODUCT
 
 OPSET = 21  # the first whose QuantizeLinear takes a scale a row
 LEAST = 32  # rows and columns of a weight: smaller products are not worth rounding
@@ -58,10 +58,10 @@ class _Quantisation:
         for node in graph.node:
             if self._is_product(node):
                 products[node.input[0]].append(node)
-        self._constant("one", np.float32(1))
-        self._constant("middle", np.uint8(128))
-        self._constant("bottom", np.uint8(0))
-        self._constant("last", np.array([-1]))
+        self._constant("int8.one", np.float32(1))
+        self._constant("int8.middle", np.uint8(128))
+        self._constant("int8.bottom", np.uint8(0))
+        self._constant("int8.last", np.array([-1]))
         done: set[str] = set()
         for node in graph.node:
             if node.op_type == "Gather" and self._is_table(node.input[0]):
@@ -89,8 +89,8 @@ class _Quantisation:
         name = products[0].output[0]
         self._constant(f"{name}.int8", whole)
         self._constant(f"{name}.columns", columns[0])
-        given = [rows, f"{name}.int8", "one", f"{name}.columns", zero]
-        self._node("MatMulIntegerToFloat", given, [f"{name}.unscaled"], domain=DOMAIN)
+        given = [rows, f"{name}.int8", "int8.one", f"{name}.columns", zero]
+        self._node(INTEGER_PRODUCT, given, [f"{name}.unscaled"], domain=DOMAIN)
         if len(products) == 1:
             self._node("Mul", [f"{name}.unscaled", scale], [name])
             return
@@ -106,13 +106,13 @@ class _Quantisation:
         rectified = relu is not None and relu.op_type == "Relu" and len(self.taken[x]) == 1
         if rectified:
             assert relu is not None
-            source, levels, zero = relu.input[0], 255, "bottom"
-            self._node("ReduceMax", [source, "last"], [f"{x}.peak"])
+            source, levels, zero = relu.input[0], 255, "int8.bottom"
+            self._node("ReduceMax", [source, "int8.last"], [f"{x}.peak"])
             self._node("Relu", [f"{x}.peak"], [f"{x}.range"])
         else:
-            source, levels, zero = x, 127, "middle"
+            source, levels, zero = x, 127, "int8.middle"
             self._node("Abs", [x], [f"{x}.absolute"])
-            self._node("ReduceMax", [f"{x}.absolute", "last"], [f"{x}.range"])
+            self._node("ReduceMax", [f"{x}.absolute", "int8.last"], [f"{x}.range"])
         self._constant(f"{x}.levels", np.float32(1 / levels))
         self._node("Mul", [f"{x}.range", f"{x}.levels"], [f"{x}.scale"])
         self._node("Shape", [f"{x}.scale"], [f"{x}.shape"])

@@ -16,7 +16,7 @@ from app.buckets import Buckets
 from app.engine import Engine, Prediction, Utterance
 from app.manifest import GraphName, Manifest
 from app.pipeline import positions
-from app.sessions import open_session
+from app.sessions import Device, open_session
 from app.store import load_manifest
 from training.config import load_preset
 from training.encoder import load_encoder
@@ -26,7 +26,6 @@ from training.networks import Networks
 from training.smoke import TINY, make_encoder
 
 Feeds = dict[str, NDArray[Any]]
-OPEN = open_session
 
 
 class Recorder:
@@ -35,8 +34,8 @@ class Recorder:
     def __init__(self) -> None:
         self.given: list[tuple[GraphName, Feeds]] = []
 
-    def open(self, path: Path, name: GraphName, *rest: Any) -> Any:
-        return _Recorded(OPEN(path, name, *rest), name, self.given)
+    def open(self, path: Path, name: GraphName, device: Device) -> Any:
+        return _Recorded(open_session(path, name, device), name, self.given)
 
     def positions(self) -> int:
         """Frames and tokens that went into the graphs, padding among them."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from app.buckets import Buckets
 from app.engine import Engine, Utterance
-from app.manifest import Manifest
-from app.sessions import SIGNATURES, open_session
+from app.manifest import GraphName, Manifest
+from app.sessions import SIGNATURES, Device, open_session
 from app.store import load_manifest
 
 Shapes = list[tuple[str, dict[str, tuple[int, ...]]]]
@@ -52,12 +52,12 @@ class Recorder:
     def __init__(self) -> None:
         self.shapes: Shapes = []
 
-    def open(self, path: Path, name: Any, *rest: Any) -> Any:
-        return _Recorded(open_session(path, name, *rest), name, self.shapes)
+    def open(self, path: Path, name: GraphName, device: Device) -> Any:
+        return _Recorded(open_session(path, name, device), name, self.shapes)
 
 
 class _Recorded:
-    def __init__(self, session: Any, name: str, shapes: Shapes) -> None:
+    def __init__(self, session: Any, name: GraphName, shapes: Shapes) -> None:
         self._session, self._name, self._shapes = session, name, shapes
 
     def io_binding(self) -> Any:
@@ -65,7 +65,7 @@ class _Recorded:
 
     def run_with_iobinding(self, binding: Any) -> None:
         self._session.run_with_iobinding(binding)
-        outputs = dict(zip(SIGNATURES[self._name][1], binding.get_outputs(), strict=True))  # type: ignore[index]
+        outputs = dict(zip(SIGNATURES[self._name][1], binding.get_outputs(), strict=True))
         self._shapes.append((self._name, {name: tuple(value.shape()) for name, value in outputs.items()}))
 
 
@@ -75,8 +75,8 @@ def test_answers_are_the_same_in_buckets(
 ) -> None:
     recorder = Recorder()
     buckets = Buckets.of_gpu(manifest, max_batch=4)
-    bucketed = Engine(folder, manifest, "fp32", threads=threads, buckets=buckets, open_session=recorder.open)
-    plain = Engine(folder, manifest, "fp32", threads=threads)
+    bucketed = Engine(folder, manifest, "fp32", Device("cpu", threads), buckets, recorder.open)
+    plain = Engine(folder, manifest, "fp32", Device("cpu", threads))
     words = np.array([2, 8, 9, 3])
     both = [Utterance(make_speech(seconds, seed=row), words[row:]) for row, seconds in enumerate((1.0, 0.4, 1.9))]
     batch = [*both, Utterance(make_speech(0.2), None), Utterance(None, words)]

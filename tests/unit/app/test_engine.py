@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from app.engine import Engine, Utterance
 from app.errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, RuntimeConflict
 from app.manifest import Precision, Temperatures
-from app.sessions import check_runtime
+from app.sessions import Device, check_runtime
 from app.store import load_manifest
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
 
 
-def _engine(store: Path, precision: Precision) -> Engine:
+def _engine(store: Path, precision: Precision, threads: int = 1) -> Engine:
     folder = store / "starter" / "0.1.0"
-    return Engine(folder, load_manifest(folder), precision)
+    return Engine(folder, load_manifest(folder), precision, Device("cpu", threads))
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,12 @@ def mixed(make_speech: MakeSpeech) -> list[Utterance]:
     ]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_an_answer_does_not_depend_on_its_neighbours(store: Path, mixed: list[Utterance], precision: Precision) -> None:
-    engine = _engine(store, precision)
+def test_an_answer_does_not_depend_on_its_neighbours(
+    store: Path, mixed: list[Utterance], precision: Precision, threads: int
+) -> None:
+    engine = _engine(store, precision, threads)
     alone = [engine.predict([utterance])[0] for utterance in mixed]
     for order in (range(6), reversed(range(6)), (2, 2, 1)):
         rows = list(order)
@@ -132,7 +135,16 @@ def test_cuda_demanded_and_missing_is_an_error(store: Path) -> None:
         pytest.skip("the GPU runtime is installed")
     folder = store / "starter" / "0.1.0"
     with pytest.raises(ProviderUnavailable):
-        Engine(folder, load_manifest(folder), "fp32", "cuda")
+        Engine(folder, load_manifest(folder), "fp32", Device("cuda"))
+
+
+def test_what_a_gpu_is_asked_for() -> None:
+    (name, options), fallback = Device("cuda", number=1, memory_bytes=9_000_000_000).providers()
+    assert (name, fallback) == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert options["device_id"] == "1"
+    assert options["gpu_mem_limit"] == "3000000000"
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert "gpu_mem_limit" not in Device("cuda").providers()[0][1]
 
 
 @pytest.mark.parametrize(("installed", "found"), [((), "neither"), (("onnxruntime", "onnxruntime-gpu"), "and")])
