@@ -42,7 +42,7 @@ TranscriptField = Annotated[
 ]
 
 
-def ready_pipeline(request: Request) -> Pipeline:
+async def ready_pipeline(request: Request) -> Pipeline:
     """The pipeline, once it is loaded and while it lives. Raises NotReady."""
     pipeline: Pipeline | None = request.app.state.pipeline
     failure: MaeumError | None = request.app.state.failure

@@ -87,8 +87,7 @@ class Engine:
             for name, stored in manifest.graphs[precision].items()
         }
         self._buckets = buckets or Buckets.none(manifest)
-        # One more than there are threads: the next one's beginning fills the gaps that the others leave.
-        self.concurrency = device.threads + 1 if buckets is None and device.threads > 1 else 1
+        self.concurrency = device.threads if buckets is None else 1
         self._lanes = ThreadPoolExecutor(self.concurrency, "utterance") if buckets is None else None
         self._beside = ThreadPoolExecutor(self.concurrency, "words") if device != CPU else None
 
