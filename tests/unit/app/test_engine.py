@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.engine import Engine, Utterance
 from app.errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, RuntimeConflict
 from app.manifest import Precision, Temperatures
-from app.sessions import Device, check_runtime
+from app.sessions import Device, check_runtime, has_vnni
 from app.store import load_manifest
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
@@ -136,6 +136,15 @@ def test_cuda_demanded_and_missing_is_an_error(store: Path) -> None:
     folder = store / "starter" / "0.1.0"
     with pytest.raises(ProviderUnavailable):
         Engine(folder, load_manifest(folder), "fp32", Device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("avx2 avx_vnni", True), ("avx512f avx512_vnni", True), ("avx2 fma", False)]
+)
+def test_processors_that_multiply_bytes_without_overflow_are_known(tmp_path: Path, flags: str, expected: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : fpu {flags} sse\n")
+    assert has_vnni(tmp_path / "cpuinfo") is expected
+    assert not has_vnni(tmp_path / "missing")
 
 
 def test_what_a_gpu_is_asked_for() -> None:
