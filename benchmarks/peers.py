@@ -89,7 +89,7 @@ def compare(what: Subject, peers: Sequence[Peer], variants: Sequence[Batching], 
     for _ in range(options.rounds):
         for peer in peers:
             for batching in variants:
-                turns["maeum", f"up to {what.settings.max_batch}"].append(comparison.turn(what.serve))
+                turns["maeum", "side by side"].append(comparison.turn(what.serve))
                 start = _starter(peer, what, batching, options.peer_spinning)
                 turns[peer.name, str(batching)].append(comparison.turn(start))
                 print(f"{peer.name}, batching {batching}: {turns[peer.name, str(batching)][-1].best_rps}", flush=True)

@@ -16,7 +16,7 @@ from app.settings import Settings
 from training.cli import parser as training_parser
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "training.md", ROOT / "examples" / "README.md"]
+PAGES = [ROOT / page for page in ("README.md", "docs/training.md", "examples/README.md", "benchmarks/README.md")]
 README = PAGES[0].read_text(encoding="utf-8")
 
 
@@ -41,11 +41,15 @@ def test_every_command_exists(line: str) -> None:
         training_parser().parse_args(rest)
     elif program == "maeum":
         cli._parser().parse_args(rest)
+    elif program == "python":
+        assert (ROOT / rest[0]).is_file()
+    elif "/" in program:
+        assert (ROOT / program).is_file()
     else:
         assert program in ("curl", "espeak-ng", "pip")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
