@@ -85,7 +85,7 @@ def load_encoder(name: str, layers: int | None = None, dropout: float | None = N
     if dropout is not None:
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     try:
-        # Written-out attention exports into plain matrix products, which every onnxruntime provider has.
+        # Written out in training; `training.fused` takes its place while a graph is exported.
         model = AutoModel.from_pretrained(
             folder,
             config=config,

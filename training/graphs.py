@@ -16,7 +16,7 @@ from training.fused import fused_encoders
 from training.networks import Networks
 from training.operators import ATTENTION
 
-OPSET = 18  # the newest at which the attention of the encoder decomposes into products that every provider has
+OPSET = 18  # what the parity checks were made at; the exporter writes up to 20
 
 SIGNATURES: dict[GraphName, tuple[dict[str, dict[int, str]], dict[str, dict[int, str]]]] = {
     "audio_arousal": (

@@ -145,7 +145,7 @@ def whisper_config(config: AudioEncoderConfig) -> WhisperConfig:
         encoder_ffn_dim=config.feed_forward,
         num_mel_bins=N_MELS,
     )
-    shape._attn_implementation = "eager"  # as of the text encoder: it exports into plain matrix products
+    shape._attn_implementation = "eager"  # as of the text encoder
     return shape
 
 
