@@ -96,13 +96,17 @@ class Engine:
 
         Raises InferenceFailed, or ModelCorrupt where the classifier has other classes than the manifest.
         """
-        for rows, samples, tokens in self._buckets.shapes():
-            voice = Utterance(np.zeros(samples, dtype=np.float32), None)
-            words = Utterance(None, np.zeros(tokens, dtype=np.int64))
-            for utterance in (Utterance(voice.waveform, words.input_ids), voice, words):
-                for prediction in self.predict([utterance] * rows):
-                    if len(prediction.probabilities) != len(self._manifest.emotion.classes):
-                        raise ModelCorrupt("The emotion graph has another number of classes than its manifest.")
+        shapes = [
+            (rows, *given)
+            for rows, samples, tokens in self._buckets.shapes()
+            for given in ((samples, tokens), (samples, None), (None, tokens))
+        ]
+        for rows, samples, tokens in dict.fromkeys(shapes):  # each once, in this order
+            waveform = None if samples is None else np.zeros(samples, dtype=np.float32)
+            input_ids = None if tokens is None else np.zeros(tokens, dtype=np.int64)
+            for prediction in self.predict([Utterance(waveform, input_ids)] * rows):
+                if len(prediction.probabilities) != len(self._manifest.emotion.classes):
+                    raise ModelCorrupt("The emotion graph has another number of classes than its manifest.")
 
     def predict(self, batch: Sequence[Utterance]) -> list[Prediction]:
         """One prediction for each utterance, independent of its neighbours. Raises InferenceFailed."""

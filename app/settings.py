@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     """Utterances in one batch, on a GPU. On a CPU a batch is no faster than its utterances side by side."""
 
     max_batch_positions: int = Field(4 * (512 + 64), ge=1)
-    """Frames and tokens in one batch, padding included: it bounds memory, and the wait of the batch's shortest item."""
+    """Frames and tokens in one batch, padding included, on a GPU: it bounds memory, and how long the shortest waits."""
 
     @property
     def gpu_numbers(self) -> list[int]:

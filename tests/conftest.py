@@ -21,10 +21,11 @@ from starlette.testclient import TestClient
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from app.api import create_app
-from app.manifest import GRAPH_NAMES
+from app.manifest import GRAPH_NAMES, Manifest
 from app.model import Model, load_model
 from app.pipeline import Pipeline
 from app.settings import Settings
+from app.store import load_manifest
 from training.int8 import quantise_int8
 
 TESTS = Path(__file__).parent
@@ -238,6 +239,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model_store")
     write_version(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def folder(store: Path) -> Path:
+    """That version's folder."""
+    return store / "starter" / "0.1.0"
+
+
+@pytest.fixture(scope="session")
+def manifest(folder: Path) -> Manifest:
+    """What that version says of itself."""
+    return load_manifest(folder)
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from app.engine import Engine, Prediction, Utterance
 from app.manifest import GraphName, Manifest
 from app.pipeline import positions
 from app.sessions import Device, open_session
-from app.store import load_manifest
 from training.config import load_preset
 from training.encoder import load_encoder
 from training.graphs import export_fp32
@@ -73,16 +72,6 @@ class _Binding:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
-
-
-@pytest.fixture(scope="module")
-def folder(store: Path) -> Path:
-    return store / "starter" / "0.1.0"
-
-
-@pytest.fixture(scope="module")
-def manifest(folder: Path) -> Manifest:
-    return load_manifest(folder)
 
 
 @pytest.fixture

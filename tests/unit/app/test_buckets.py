@@ -12,19 +12,8 @@ from app.buckets import Buckets
 from app.engine import Engine, Utterance
 from app.manifest import GraphName, Manifest
 from app.sessions import SIGNATURES, Device, open_session
-from app.store import load_manifest
 
 Shapes = list[tuple[str, dict[str, tuple[int, ...]]]]
-
-
-@pytest.fixture(scope="module")
-def folder(store: Path) -> Path:
-    return store / "starter" / "0.1.0"
-
-
-@pytest.fixture(scope="module")
-def manifest(folder: Path) -> Manifest:
-    return load_manifest(folder)
 
 
 def test_sizes_are_rounded_up_to_few(manifest: Manifest) -> None:
