@@ -37,5 +37,5 @@ $(VENV)/.serving: $(DEPENDENCIES) | $(BIN)/python
 	touch $@
 
 $(VENV)/.setup: $(DEPENDENCIES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,train,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,traces,train,test]'
 	touch $@ $(VENV)/.serving

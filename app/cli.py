@@ -98,7 +98,7 @@ def _models(options: argparse.Namespace) -> int:
     settings = Settings.load(model_store=options.model_store)
     rows = [("MODEL", "PRECISIONS", "SIZE", "LICENCE", "CREATED")]
     failed = False
-    for folder in list_versions(settings.model_store):
+    for folder in list_versions(Path(settings.model_store)):
         try:
             manifest = load_manifest(folder)
         except MaeumError as error:

@@ -3,25 +3,41 @@
 MaeumError
 ├── RequestError             the sender can do something about it
 │   ├── InvalidRequest       invalid_request
+│   ├── UnknownField         unknown_field
+│   ├── DuplicateField       duplicate_field
+│   ├── TimeoutInvalid       timeout_invalid
 │   ├── NotFound             not_found
 │   ├── MethodNotAllowed     method_not_allowed
 │   ├── NothingGiven         nothing_given
 │   ├── TranscriptTooLong    transcript_too_long
 │   ├── BodyTooLarge         body_too_large
+│   ├── UploadTooSlow        upload_too_slow
+│   ├── UploadsFull          uploads_full
 │   ├── QueueFull            queue_full
+│   ├── RateLimited          rate_limited
+│   ├── KeyMissing           key_missing
+│   ├── KeyUnknown           key_unknown
+│   ├── KeyNotAdmin          key_not_admin
+│   ├── ReloadFailed         reload_failed
 │   └── AudioError
 │       ├── AudioFormatUnsupported   audio_format_unsupported
 │       ├── AudioUndecodable         audio_undecodable
 │       ├── AudioEmpty               audio_empty
-│       └── AudioTooLong             audio_too_long
+│       ├── AudioTooLong             audio_too_long
+│       ├── AudioTooManyChannels     audio_too_many_channels
+│       └── AudioTooCostly           audio_too_costly
 ├── ServiceError             the service failed, or cannot answer yet
 │   ├── NotReady             not_ready
+│   ├── DeadlineExceeded     deadline_exceeded
+│   ├── ClientGone           client_gone
+│   ├── DecoderUnavailable   decoder_unavailable
 │   ├── InferenceFailed      inference_failed
 │   └── InternalError        internal_error
 └── StartError               the service cannot start; raised before a request is answered
     ├── SettingsInvalid      settings_invalid
     ├── ModelNotFound        model_not_found
     ├── ModelCorrupt         model_corrupt
+    ├── ModelUnreachable     model_unreachable
     ├── ProviderUnavailable  provider_unavailable
     └── RuntimeConflict      runtime_conflict
 """
@@ -54,6 +70,21 @@ class InvalidRequest(RequestError):
     sentence = "Send multipart/form-data with a file `audio`, a text field `transcript`, or both."
 
 
+class UnknownField(RequestError):
+    code, status, title = "unknown_field", 422, "The form has a field that is not known"
+    sentence = "The form may have the fields `audio` and `transcript`, and no other."
+
+
+class DuplicateField(RequestError):
+    code, status, title = "duplicate_field", 422, "The form has a field twice"
+    sentence = "Send `audio` and `transcript` once each; send one utterance a request."
+
+
+class TimeoutInvalid(RequestError):
+    code, status, title = "timeout_invalid", 422, "X-Request-Timeout cannot be read"
+    sentence = "X-Request-Timeout is a number of seconds over 0, such as 2.5."
+
+
 class NotFound(RequestError):
     code, status, title = "not_found", 404, "No such address"
     sentence = "Nothing is served at this address; /docs lists what is."
@@ -82,9 +113,44 @@ class BodyTooLarge(RequestError):
     sentence = "The request may have at most 25 MB; send one utterance, or a compressed format such as FLAC or Opus."
 
 
+class UploadTooSlow(RequestError):
+    code, status, title = "upload_too_slow", 408, "The request did not arrive in time"
+    sentence = "The request must arrive whole within 30 s; send a smaller format, or over a better connection."
+
+
+class UploadsFull(RequestError):
+    code, status, title = "uploads_full", 429, "Too much is being received"
+    sentence = "The service is busy; send the request again after the seconds in the Retry-After header."
+
+
 class QueueFull(RequestError):
     code, status, title = "queue_full", 429, "Too many utterances are waiting"
     sentence = "The service is busy; send the request again after the seconds in the Retry-After header."
+
+
+class RateLimited(RequestError):
+    code, status, title = "rate_limited", 429, "Too many requests"
+    sentence = "The rate limit is used up; send the request again after the seconds in the Retry-After header."
+
+
+class KeyMissing(RequestError):
+    code, status, title = "key_missing", 401, "An API key is needed"
+    sentence = "Send your key as `Authorization: Bearer KEY` or as `X-API-Key: KEY`."
+
+
+class KeyUnknown(RequestError):
+    code, status, title = "key_unknown", 401, "The API key is not known"
+    sentence = "The key is wrong or no longer valid; ask the operator for one."
+
+
+class KeyNotAdmin(RequestError):
+    code, status, title = "key_not_admin", 403, "The API key may not do this"
+    sentence = "This needs a key that the operator has marked admin."
+
+
+class ReloadFailed(RequestError):
+    code, status, title = "reload_failed", 409, "The model was not exchanged"
+    sentence = "The model that was served before is still served."
 
 
 class AudioError(RequestError):
@@ -93,7 +159,7 @@ class AudioError(RequestError):
 
 class AudioFormatUnsupported(AudioError):
     code, status, title = "audio_format_unsupported", 415, "The audio format is not supported"
-    sentence = "Send WAV (PCM, float, A-law or mu-law), FLAC, OGG (Vorbis or Opus) or MP3."
+    sentence = "Send WAV (PCM, float, A-law or mu-law), FLAC, OGG (Vorbis or Opus), MP3, M4A (AAC), WebM (Opus or Vorbis) or AMR."
 
 
 class AudioUndecodable(AudioError):
@@ -111,6 +177,16 @@ class AudioTooLong(AudioError):
     sentence = "Cut the recording into utterances of a few seconds and send them one by one."
 
 
+class AudioTooManyChannels(AudioError):
+    code, status, title = "audio_too_many_channels", 422, "The audio has too many channels"
+    sentence = "Send the channel with the speaker, or mix the channels down to one."
+
+
+class AudioTooCostly(AudioError):
+    code, status, title = "audio_too_costly", 422, "Decoding the audio takes too much"
+    sentence = "Decoding took more time or memory than it may; convert the clip to WAV or FLAC and send it again."
+
+
 class ServiceError(MaeumError):
     """The service failed, or cannot answer yet: 5xx."""
 
@@ -118,6 +194,23 @@ class ServiceError(MaeumError):
 class NotReady(ServiceError):
     code, status, title = "not_ready", 503, "The service is not ready"
     sentence = "The model is still loading; ask again when /health/ready answers 200."
+
+
+class DeadlineExceeded(ServiceError):
+    code, status, title = "deadline_exceeded", 504, "The answer was not ready in time"
+    sentence = "The request was given up after its time; ask again later, or with a larger X-Request-Timeout."
+
+
+class ClientGone(ServiceError):
+    """Nobody hears this answer; it is for logs and metrics. The status is nginx's."""
+
+    code, status, title = "client_gone", 499, "The client went away"
+    sentence = "The connection was closed before the answer was ready."
+
+
+class DecoderUnavailable(ServiceError):
+    code, status, title = "decoder_unavailable", 503, "No decoder can be started"
+    sentence = "The service cannot decode audio just now; ask again after the seconds in the Retry-After header."
 
 
 class InferenceFailed(ServiceError):
@@ -149,6 +242,11 @@ class ModelNotFound(StartError):
 class ModelCorrupt(StartError):
     code, title = "model_corrupt", "The model is damaged"
     sentence = "A file of the model is missing or changed; fetch the version again."
+
+
+class ModelUnreachable(StartError):
+    code, title = "model_unreachable", "The model store cannot be reached"
+    sentence = "The address of the model store does not answer; check MAEUM_MODEL_STORE, the network and credentials."
 
 
 class ProviderUnavailable(StartError):

@@ -38,7 +38,7 @@ class Model:
 
 def load_model(settings: Settings) -> Model:
     """Finds, checks, loads and warms the model. Takes seconds. Raises StartError or InferenceFailed."""
-    folder = find_version(settings.model_store, settings.model)
+    folder = find_version(Path(settings.model_store), settings.model)
     manifest = load_manifest(folder)
     verify(folder, manifest)
     precision = choose_precision(manifest, settings)

@@ -45,7 +45,7 @@ class Pipeline:
         self.model = model
         self._settings = settings
         self._preparing = 0
-        self._workers = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self._workers = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         self._batcher: Batcher[Utterance, Prediction] | None = None
 
     @property

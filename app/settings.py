@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsInvalid
@@ -19,14 +19,39 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    # Where to listen, and for how long
+
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 lets other machines in."""
 
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on. 0 takes a free one."""
 
-    model_store: Path = Path(__file__).parents[1] / "model_store"
-    """Folder of the models: <name>/<version>/manifest.json."""
+    without_keys: Literal["loopback", "anyone"] = "loopback"
+    """Who may ask where there is no `keys_file`. loopback: the service listens only where other machines cannot reach
+    it, and refuses to start elsewhere. anyone: it listens anywhere, and whoever reaches it may ask."""
+
+    keep_alive_s: float = Field(5, gt=0)
+    """Seconds that a connection may stay open without a request."""
+
+    header_timeout_s: float = Field(10, gt=0)
+    """Seconds in which a new connection must have sent the headers of its first request."""
+
+    drain_s: float = Field(3, ge=0)
+    """Seconds after SIGTERM in which requests are still taken while `/health/ready` already answers 503, so that a load
+    balancer has time to look elsewhere."""
+
+    grace_s: float = Field(30, gt=0)
+    """Seconds that the requests under way then have to finish."""
+
+    # What to serve, and where to run it
+
+    model_store: str = str(Path(__file__).parents[1] / "model_store")
+    """Where the models lie, as <name>/<version>/manifest.json: a folder, or an address that fsspec reads, such as
+    s3://bucket/models."""
+
+    model_cache: Path = Path("~/.cache/maeum")
+    """Folder that keeps what was fetched from such an address."""
 
     model: str = "starter"
     """NAME, which is its newest version, or NAME/VERSION."""
@@ -47,23 +72,91 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0)
     """Threads inside one operator. 0: as many as there are physical cores."""
 
-    decode_threads: int = Field(2, ge=1)
-    """Threads that decode audio and tokenise transcripts. Each holds one whole upload in memory."""
+    # What a request may be
 
     max_body_bytes: int = Field(25_000_000, ge=1)
     """Largest request. 25 MB is an utterance in any format: 140 s of uncompressed CD audio."""
 
+    upload_timeout_s: float = Field(30, gt=0)
+    """Seconds in which a request must have arrived whole."""
+
     max_transcript_characters: int = Field(2000, ge=1)
     """Longest transcript, before cleaning. The model reads far fewer; more than this is a mistake."""
 
+    max_duration_s: float = Field(600, gt=0)
+    """Longest clip. An utterance lasts seconds; this is enough to report the true length of what was sent by mistake."""
+
+    max_channels: int = Field(8, ge=1)
+    """Most channels of a clip."""
+
+    max_decoded_bytes: int = Field(120_000_000, ge=1)
+    """Most memory that a clip's samples may take while it is decoded, 4 bytes a sample and channel."""
+
+    decode_timeout_s: float = Field(10, gt=0)
+    """Seconds that decoding a clip may take. The process that does it is then replaced."""
+
+    decode_memory_bytes: int = Field(1_000_000_000, ge=1)
+    """Most memory that a process that decodes may take, above what it takes at its start."""
+
+    timeout_s: float = Field(30, gt=0)
+    """Seconds after which a request is given up, counted from its first byte, where it brings no X-Request-Timeout."""
+
+    max_timeout_s: float = Field(60, gt=0)
+    """Most seconds that X-Request-Timeout may ask for."""
+
+    # How much at a time
+
+    decoders: int = Field(2, ge=1)
+    """Processes that decode audio."""
+
     max_queue: int = Field(64, ge=1)
     """Utterances that may wait. Past it the answer is 429, as waiting longer than a client does helps nobody."""
+
+    max_upload_bytes: int = Field(500_000_000, ge=1)
+    """Most memory that all requests under way may take together. Past it the answer is 429."""
 
     max_batch: int = Field(16, ge=1)
     """Utterances in one batch, on a GPU. On a CPU a batch is no faster than its utterances side by side."""
 
     max_batch_positions: int = Field(4 * (512 + 64), ge=1)
     """Frames and tokens in one batch, padding included, on a GPU: it bounds memory, and how long the shortest waits."""
+
+    # Who may ask
+
+    keys_file: Path | None = None
+    """File of API keys, a line each: NAME SHA256 and perhaps the word admin; `maeum key NAME` makes one. Read again
+    whenever it changes. Without it there are no keys."""
+
+    open_paths: str = "/health"
+    """Where keys are asked for, the paths that need none, with all below them; a comma between two."""
+
+    rate_limit: str = ""
+    """Most requests of all together, such as 100/second; several limits with a semicolon between. Empty: no limit."""
+
+    rate_limit_per_key: str = ""
+    """The same for each key."""
+
+    cors_origins: str = ""
+    """Origins whose pages may call the service from a browser, such as https://example.com; a comma between two."""
+
+    metrics: bool = True
+    """Whether /metrics is served, in Prometheus' format."""
+
+    admin: bool = False
+    """Whether /admin/reload is served. Where there are keys it takes one marked admin."""
+
+    # What is written down
+
+    log_format: Literal["text", "json"] = "text"
+    """text for a person, json for a machine. Neither holds what anyone sent."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
+
+    @field_validator("model_store", mode="before")
+    @classmethod
+    def _folder(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value
 
     @property
     def gpu_numbers(self) -> list[int]:

@@ -34,7 +34,7 @@ class Subject:
         """Starts `maeum serve`, of the environment that this runs in; its log goes into `folder`."""
         port, settings = free_port(), self.settings
         command = [str(Path(sys.executable).with_name("maeum")), "serve", "--port", str(port)]
-        command += ["--model-store", str(settings.model_store.absolute()), "--model", settings.model]
+        command += ["--model-store", str(Path(settings.model_store).absolute()), "--model", settings.model]
         command += ["--precision", settings.precision]
         return Service(command, port, {"MAEUM_THREADS": str(settings.threads)}, folder)
 
@@ -65,7 +65,7 @@ def read(options: argparse.Namespace) -> Subject:
     names = ("model_store", "model", "precision", "threads")
     load = round(os.getloadavg()[0], 2)
     settings = Settings.load(**{name: getattr(options, name) for name in names})
-    folder = find_version(settings.model_store, settings.model)
+    folder = find_version(Path(settings.model_store), settings.model)
     manifest = load_manifest(folder)
     decided = {"precision": choose_precision(manifest, settings), "threads": settings.threads or physical_cores()}
     tokenizer = TextTokenizer(folder / manifest.text.tokenizer.file, manifest.text.max_tokens)

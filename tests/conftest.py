@@ -255,7 +255,7 @@ def manifest(folder: Path) -> Manifest:
 
 @pytest.fixture
 def settings(store: Path) -> Settings:
-    return Settings(model_store=store, threads=1, decode_threads=1)
+    return Settings(model_store=store, threads=1, decoders=1)
 
 
 @pytest.fixture(scope="session")

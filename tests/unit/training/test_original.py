@@ -195,7 +195,7 @@ def version(state: State, tokenizer: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def served(version: Path) -> tuple[Model, Settings]:
-    settings = Settings(model_store=version.parents[1], model="original", threads=1, decode_threads=1)
+    settings = Settings(model_store=version.parents[1], model="original", threads=1, decoders=1)
     return load_model(settings), settings
 
 
