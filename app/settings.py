@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     """Longest transcript, before cleaning. The model reads far fewer; more than this is a mistake."""
 
     max_duration_s: float = Field(600, gt=0)
-    """Longest clip. An utterance lasts seconds; this is enough to report the true length of what was sent by mistake."""
+    """Longest clip. An utterance lasts seconds; this suffices to report the true length of what was sent by mistake."""
 
     max_channels: int = Field(8, ge=1)
     """Most channels of a clip."""

@@ -78,7 +78,7 @@ class Case:
 
 def version(settings: Settings) -> tuple[Path, Manifest]:
     """The folder and the manifest of the version that `settings` load."""
-    folder = find_version(settings.model_store, settings.model)
+    folder = find_version(Path(settings.model_store), settings.model)
     return folder, load_manifest(folder)
 
 
