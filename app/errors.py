@@ -159,7 +159,10 @@ class AudioError(RequestError):
 
 class AudioFormatUnsupported(AudioError):
     code, status, title = "audio_format_unsupported", 415, "The audio format is not supported"
-    sentence = "Send WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC), WebM (Opus, Vorbis) or AMR."
+    sentence = (
+        "Send WAV (PCM, float, A-law or mu-law), FLAC, OGG (Vorbis or Opus), MP3, M4A (AAC), "
+        "WebM (Opus or Vorbis) or AMR."
+    )
 
 
 class AudioUndecodable(AudioError):
