@@ -1,5 +1,6 @@
 """How a failure becomes an HTTP answer: RFC 9457 `application/problem+json`, and its place in the OpenAPI document."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -52,12 +53,11 @@ _FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotA
 _RETRY_AFTER = {QueueFull.code: "1", NotReady.code: "1"}
 
 
-def problem_response(error: MaeumError, request_id: str) -> JSONResponse:
-    """`error` as an answer."""
-    headers = {"Retry-After": _RETRY_AFTER[error.code]} if error.code in _RETRY_AFTER else None
-    return JSONResponse(
-        _problem(type(error), str(error), request_id).model_dump(), error.status, headers, media_type=MEDIA_TYPE
-    )
+def problem_response(error: MaeumError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """`error` as an answer, with `headers`, which may say a better Retry-After than the usual."""
+    usual = {"Retry-After": _RETRY_AFTER[error.code]} if error.code in _RETRY_AFTER else {}
+    problem = _problem(type(error), str(error), request_id)
+    return JSONResponse(problem.model_dump(), error.status, {**usual, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
 def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, Any]]:
