@@ -1,6 +1,8 @@
 """A model store at an address: found, fetched, kept, and what happens when that goes wrong half way."""
 
+import functools
 import hashlib
+import http.server
 import json
 import os
 import pickle
@@ -106,6 +108,19 @@ def test_a_model_is_served_from_an_address(store: Path, kept: Path) -> None:
     # A version never changes, so the store is not needed a second time.
     memory.rm("/models", recursive=True)
     assert load_model(settings.model_copy(update={"model": "starter/0.1.0"})).predict(batch) == here.predict(batch)
+
+
+def test_a_plain_web_server_is_a_store(remote: Path, kept: Path) -> None:
+    pytest.importorskip("aiohttp", reason="the package for https:// is the operator's to install")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=remote)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cache = ModelCache(kept, RemoteStore(f"http://127.0.0.1:{server.server_port}"))
+        with pytest.raises(ModelNotFound, match=r"holds starter/0\.1\.0"):
+            cache.fetch("starter/0.2.0")
+        folder, manifest = cache.fetch("starter")
+        verify(folder, manifest)
+        server.shutdown()
 
 
 def test_the_cache_is_a_model_store(remote: Path, kept: Path) -> None:
