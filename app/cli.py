@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,8 +19,10 @@ from tqdm import tqdm
 from app import __version__
 from app.api import create_app
 from app.errors import MaeumError
+from app.manifest import Manifest
 from app.model import load_model
 from app.pipeline import Pipeline
+from app.remote import RemoteStore, is_address
 from app.schemas import Answer
 from app.settings import Settings
 from app.store import list_versions, load_manifest
@@ -98,9 +101,9 @@ def _models(options: argparse.Namespace) -> int:
     settings = Settings.load(model_store=options.model_store)
     rows = [("MODEL", "PRECISIONS", "SIZE", "LICENCE", "CREATED")]
     failed = False
-    for folder in list_versions(Path(settings.model_store)):
+    for read in _manifests(settings):
         try:
-            manifest = load_manifest(folder)
+            manifest = read()
         except MaeumError as error:
             failed = bool(_fail(str(error)))
             continue
@@ -113,12 +116,20 @@ def _models(options: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _manifests(settings: Settings) -> list[Callable[[], Manifest]]:
+    """What reads the manifest of each version in the model store."""
+    if not is_address(settings.model_store):
+        return [partial(load_manifest, folder) for folder in list_versions(Path(settings.model_store))]
+    store = RemoteStore(settings.model_store)
+    return [partial(store.manifest, version) for version in store.versions()]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="maeum", description="Emotion of Korean utterances, from voice and words.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     store = argparse.ArgumentParser(add_help=False)
-    store.add_argument("--model-store", type=Path, metavar="FOLDER", help="folder of the models")
+    store.add_argument("--model-store", metavar="STORE", help="folder of the models, or an address such as s3://...")
     model = argparse.ArgumentParser(add_help=False, parents=[store])
     model.add_argument("--model", help="NAME (its newest version) or NAME/VERSION (default: starter)")
     model.add_argument("--precision", choices=["auto", "fp32", "fp16", "int8"], help="default: auto")

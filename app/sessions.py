@@ -64,10 +64,13 @@ def open_session(path: Path, name: GraphName, device: Device) -> Any:
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise ProviderUnavailable
         onnxruntime.preload_dlls()
+    said = f"{'/'.join(path.parts[-3:-1])}: {path.name}"
     try:
+        # It refuses weights that lie outside the graph's folder, through links too.
         session = onnxruntime.InferenceSession(path, options, providers=device.providers(), disabled_optimizers=slow)
-    except Exception as error:  # onnxruntime's exceptions have no base of their own
-        raise ModelCorrupt(f"{path} cannot be loaded by onnxruntime {onnxruntime.__version__}: {error}") from error
+    except Exception as error:  # onnxruntime's exceptions have no base of their own, and their messages hold paths
+        kind = type(error).__name__
+        raise ModelCorrupt(f"{said} cannot be loaded by onnxruntime {onnxruntime.__version__} ({kind}).") from error
     # That the runtime was built for CUDA does not mean that there is a GPU: it falls back to the CPU in silence.
     if device.provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ProviderUnavailable
@@ -75,7 +78,7 @@ def open_session(path: Path, name: GraphName, device: Device) -> Any:
     has_inputs = {value.name for value in session.get_inputs()} == set(inputs)
     has_outputs = {value.name for value in session.get_outputs()} >= set(outputs)
     if not (has_inputs and has_outputs):
-        raise ModelCorrupt(f"{path} is no {name} graph, which takes {inputs} and gives {outputs}.")
+        raise ModelCorrupt(f"{said} is no {name} graph, which takes {inputs} and gives {outputs}.")
     return session
 
 

@@ -394,6 +394,7 @@ def test_what_cannot_be_loaded_is_never_ready(store: Path, tmp_path: Path, model
         assert loaded.wait(timeout=20)
         problem = _check_problem(client.get("/health/ready"), 503, "not_ready")
         assert {"starter": "emotion.onnx", "absent": "absent is not in the model store"}[model] in problem["detail"]
+        assert str(damaged) not in problem["detail"]
         _check_problem(_predict(client, transcript="하"), 503, "not_ready")
         assert client.get("/health/live").status_code == 200
 
