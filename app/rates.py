@@ -1,8 +1,8 @@
 """How often one may ask: limits for all together and for each key, counted in this process.
 
 Windows slide, as two counters each (the library's `sliding-window-counter`), so that memory does not grow with a limit.
-For that the window before counts as if spread evenly: bursts around its end can together come near
-twice the limit. Nothing is kept for a key that does not exist.
+For that the window before counts as if spread evenly: bursts around its end can together come near twice
+the limit. Nothing is kept for a key that does not exist.
 """
 
 import time

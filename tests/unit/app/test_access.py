@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.testclient import TestClient
 from starlette.types import Message, Scope
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.access import add_access
 from app.api import create_app
@@ -210,9 +210,16 @@ def test_without_keys_everyone_gets_in(store: Path) -> None:
         assert client.post("/admin/reload").status_code == 200
 
 
-def test_websockets_are_refused(client: TestClient) -> None:
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/health"):
+def test_websockets_are_refused_even_where_one_would_be_served() -> None:
+    app = build(Settings())
+
+    async def accept(websocket: WebSocket) -> None:
+        await websocket.accept()
+
+    app.add_api_websocket_route("/health/socket", accept)
+    with pytest.raises(WebSocketDisconnect) as closed, TestClient(app).websocket_connect("/health/socket"):
         pass
+    assert closed.value.code == 1008
 
 
 def test_a_preflight_carries_no_key(keys_file: Path) -> None:
