@@ -159,7 +159,9 @@ class AudioError(RequestError):
 
 class AudioFormatUnsupported(AudioError):
     code, status, title = "audio_format_unsupported", 415, "The audio format is not supported"
-    sentence = "Send WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC), WebM (Opus, Vorbis) or AMR."
+    sentence = (
+        "Send WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC), WebM (Opus, Vorbis) or AMR."
+    )
 
 
 class AudioUndecodable(AudioError):
