@@ -72,7 +72,8 @@ def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
     Channels are averaged, then resampled by soxr (HQ). A clip that passes full scale, as float files may, is divided by
     its peak: the front-end is relative to the loudest value, so nothing is lost. The same bytes give the same samples.
 
-    Raises AudioFormatUnsupported, AudioUndecodable, AudioEmpty, AudioTooLong, AudioTooManyChannels.
+    Raises AudioFormatUnsupported, AudioUndecodable, AudioEmpty, AudioTooLong, AudioTooManyChannels,
+    AudioTooCostly.
     """
     if not data:
         raise AudioEmpty

@@ -12,14 +12,16 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from app.audio import Clip, Limits, decode
-from app.errors import AudioError, AudioTooCostly
+from app.audio import Limits, decode
+from app.errors import AudioError
 
 # What goes to it: the length of the file, and the file.
 REQUEST = struct.Struct("<Q")
-# What comes from it: the length of what follows, whether it is samples (float32), duration_s, sample_rate, channels.
-# What follows is the samples, or a code and a sentence with a line end between.
-REPLY = struct.Struct("<Q?dII")
+# What comes from it: the length of what follows, what that is, duration_s, sample_rate, channels.
+REPLY = struct.Struct("<QBdII")
+SAMPLES = 0  # float32
+REFUSED = 1  # a code and a sentence, with a line end between
+EXHAUSTED = 2  # nothing, and the process ends: memory that is freed in pieces is not had back
 # Sent once, when it has loaded what it needs.
 READY = b"R"
 
@@ -54,25 +56,16 @@ def serve(source: BinaryIO, sink: BinaryIO, limits: Limits, timeout_s: float) ->
                 return
             clip = decode(data, limits)
         except AudioError as error:
-            _refuse(sink, error)
+            said = f"{error.code}\n{error}".encode()
+            _write(sink, REPLY.pack(len(said), REFUSED, 0, 0, 0) + said)
         except MemoryError:
-            # Whoever asked replaces this process: memory that is freed in pieces is not had back.
-            _refuse(sink, AudioTooCostly())
+            _write(sink, REPLY.pack(0, EXHAUSTED, 0, 0, 0))
             return
         else:
-            _answer(sink, clip)
+            samples = clip.samples
+            _write(sink, REPLY.pack(samples.nbytes, SAMPLES, clip.duration_s, clip.sample_rate, clip.channels))
+            _write(sink, samples.data.cast("B"))
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _answer(sink: BinaryIO, clip: Clip) -> None:
-    head = REPLY.pack(clip.samples.nbytes, True, clip.duration_s, clip.sample_rate, clip.channels)
-    _write(sink, head)
-    _write(sink, clip.samples.data.cast("B"))
-
-
-def _refuse(sink: BinaryIO, error: AudioError) -> None:
-    said = f"{error.code}\n{error}".encode()
-    _write(sink, REPLY.pack(len(said), False, 0, 0, 0) + said)
 
 
 def _write(sink: BinaryIO, data: bytes | memoryview) -> None:

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from app.audio import SAMPLE_RATE, Clip, Limits
-from app.decoder import READY, REPLY, REQUEST
+from app.decoder import EXHAUSTED, READY, REPLY, REQUEST, SAMPLES
 from app.errors import AudioError, AudioTooCostly, AudioUndecodable, DecoderUnavailable
 
 Reason = Literal["died", "timeout", "memory"]
@@ -121,12 +121,9 @@ class Decoders:
                     continue
                 try:
                     return worker.decode(data)
-                except AudioTooCostly:
-                    worker = self._replace(worker, "memory")
-                    raise
                 except _Ended as ended:
                     worker, crashes = self._replace(worker, ended.reason), crashes + 1
-                    if ended.reason == "timeout":
+                    if ended.reason != "died":
                         raise AudioTooCostly from None
                     # Once it may have been another's fault: the system kills the largest process when memory is short.
                     if crashes == 2:
@@ -203,11 +200,13 @@ class _Worker:
             self._write(data, deadline)
         except BrokenPipeError:
             pass  # it may have answered before it ended
-        size, heard, duration_s, sample_rate, channels = REPLY.unpack(self._read(REPLY.size, deadline))
-        if size > self._max_reply_bytes or (heard and size % 4):
+        size, kind, duration_s, sample_rate, channels = REPLY.unpack(self._read(REPLY.size, deadline))
+        if kind == EXHAUSTED:
+            raise _Ended("memory")
+        if size > self._max_reply_bytes or (kind == SAMPLES and size % 4):
             raise _Ended("died")
         body = self._read(size, deadline)
-        if heard:
+        if kind == SAMPLES:
             return Clip(np.frombuffer(body, dtype=np.float32), duration_s, sample_rate, channels)
         code, _, sentence = body.decode(errors="replace").partition("\n")
         raise _ERRORS.get(code, AudioUndecodable)(sentence)

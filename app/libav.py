@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.containers import Container
-from app.errors import AudioEmpty, AudioFormatUnsupported, AudioUndecodable
+from app.errors import AudioEmpty, AudioFormatUnsupported, AudioTooCostly, AudioUndecodable
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -43,7 +43,7 @@ def read_blocks(data: bytes, container: Container) -> Generator[Block]:
 
     The silence that an encoder put before it is left out where the file tells of it. A file that ends within its
     last packet is heard up to there. Raises AudioFormatUnsupported for another codec, AudioUndecodable, AudioEmpty for
-    no audio track, MemoryError.
+    no audio track, AudioTooCostly.
     """
     import av
 
@@ -58,9 +58,8 @@ def read_blocks(data: bytes, container: Container) -> Generator[Block]:
         ) as source:
             yield from _decoded(source)
     except av.FFmpegError as error:
-        if isinstance(error, MemoryError):
-            raise
-        raise AudioUndecodable from error
+        # Often a forged size that no memory would suffice for, refused at once and no harm done.
+        raise AudioTooCostly if isinstance(error, MemoryError) else AudioUndecodable from error
 
 
 def _decoded(source: "InputContainer") -> Generator[Block]:
