@@ -261,7 +261,7 @@ def test_many_channels_count_too() -> None:
 
 def test_silence_that_takes_no_bytes_is_stopped_while_it_decodes(make_file: MakeFile) -> None:
     silence = make_file(np.zeros(120 * 8000, dtype=np.float32), 8000, "OGG", "OPUS")
-    assert len(silence) < 15_000  # an hour would take less than half a megabyte
+    assert len(silence) < 30_000  # an hour would take less than a megabyte
     with pytest.raises(AudioTooLong, match="60 s"):
         decode(silence, Limits(max_duration_s=60))
 

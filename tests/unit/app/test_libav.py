@@ -120,23 +120,13 @@ def test_damage_in_the_middle_is_refused(make_speech: MakeSpeech) -> None:
             decode(bytes(damaged))
 
 
-def test_a_change_of_rate_or_channels_is_refused(make_speech: MakeSpeech) -> None:
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 2), (8000, 1)])
+def test_a_change_of_rate_or_channels_is_refused(make_speech: MakeSpeech, rate: int, channels: int) -> None:
     first = encode(make_speech(0.5, 16000), encoded.ADTS)
-    assert decode(first + first).duration_s > 1
-    for other in (encode(make_speech(0.5, 16000, 2), encoded.ADTS), _at_8_khz(first)):
-        assert decode(other).duration_s > 0.5
-        with pytest.raises(AudioUndecodable):
-            decode(first + other)
-
-
-def _at_8_khz(adts: bytes) -> bytes:
-    """The same frames, with a header that says another rate."""
-    changed, at = bytearray(adts), 0
-    while at < len(changed):
-        size = (changed[at + 3] & 3) << 11 | changed[at + 4] << 3 | changed[at + 5] >> 5
-        changed[at + 2] = changed[at + 2] & 0b11000011 | 11 << 2
-        at += size
-    return bytes(changed)
+    other = encode(make_speech(0.5, rate, channels), encoded.ADTS._replace(rate=rate))
+    assert decode(first + first).duration_s > 1 and decode(other).duration_s > 0.5
+    with pytest.raises(AudioUndecodable, match="midway"):
+        decode(first + other)
 
 
 def test_limits(make_speech: MakeSpeech) -> None:
