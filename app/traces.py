@@ -75,11 +75,11 @@ def open_traces() -> "Traces | None":
         return None
     try:
         from app.spans import Traces
+
+        return Traces.to(exporter)
     except ImportError as error:
         raise SettingsInvalid(
             "OpenTelemetry's variables ask for traces, and its SDK is not installed: pip install 'maeum[traces]'."
         ) from error
-    try:
-        return Traces.to(exporter)
     except ValueError as error:
-        raise SettingsInvalid("One of OpenTelemetry's variables (OTEL_...) has a value that cannot be read.") from error
+        raise SettingsInvalid(f"A variable of OpenTelemetry (OTEL_...) has a wrong value: {str(error).rstrip('.')}.") from error
