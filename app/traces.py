@@ -82,4 +82,6 @@ def open_traces() -> "Traces | None":
             "OpenTelemetry's variables ask for traces, and its SDK is not installed: pip install 'maeum[traces]'."
         ) from error
     except ValueError as error:
-        raise SettingsInvalid(f"A variable of OpenTelemetry (OTEL_...) has a wrong value: {str(error).rstrip('.')}.") from error
+        raise SettingsInvalid(
+            f"A variable of OpenTelemetry (OTEL_...) has a wrong value: {str(error).rstrip('.')}."
+        ) from error
