@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from app.errors import (
     AudioEmpty,
@@ -53,11 +54,25 @@ _FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotA
 _RETRY_AFTER = {QueueFull.code: "1", NotReady.code: "1"}
 
 
+class _ProblemResponse(JSONResponse):
+    """A problem. When it is sent it leaves its code in the request's state, where `app.observe` finds it."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: dict[str, Any], status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(problem, status, headers)
+        self._code = problem["code"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["problem"] = self._code
+        await super().__call__(scope, receive, send)
+
+
 def problem_response(error: MaeumError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """`error` as an answer, with `headers`, which may say a better Retry-After than the usual."""
     usual = {"Retry-After": _RETRY_AFTER[error.code]} if error.code in _RETRY_AFTER else {}
     problem = _problem(type(error), str(error), request_id)
-    return JSONResponse(problem.model_dump(), error.status, {**usual, **(headers or {})}, media_type=MEDIA_TYPE)
+    return _ProblemResponse(problem.model_dump(), error.status, {**usual, **(headers or {})})
 
 
 def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, Any]]:
