@@ -61,7 +61,7 @@ class AccessMiddleware:
 
     The key's name is then `scope["state"]["key_name"]`, None where none was asked for. Open paths and CORS preflights,
     which can carry no key, are neither asked for one nor counted. /admin takes a key marked admin and is never open. No
-    WebSocket is served, so none is let through. Stands inside RequestIdMiddleware.
+    WebSocket is served, so none is let through. Stands inside ObserveMiddleware.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing | None, rates: RateLimits, open_paths: OpenPaths) -> None:

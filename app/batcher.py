@@ -45,7 +45,7 @@ class Batcher(Generic[Item, Result]):
 
     `cost(item)` is what an item takes up alone; a batch is as dear as its dearest item times its size, since all are
     padded to the longest. At most `max_batch` items or `max_cost` leave together (an item dearer than that leaves
-    alone), and at most `max_queue` wait.
+    alone), and at most `max_queue` wait. `on_batch` is told the size of each batch that leaves.
     """
 
     def __init__(
@@ -56,7 +56,9 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         max_cost: int,
         max_queue: int,
+        on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
+        self._on_batch = on_batch
         self._runners, self._cost = runners, cost
         self._max_batch, self._max_cost, self._max_queue = max_batch, max_cost, max_queue
         self._queue: deque[_Waiting[Item, Result]] = deque()
@@ -74,6 +76,11 @@ class Batcher(Generic[Item, Result]):
     def waiting(self) -> int:
         """Items in the queue, those in running batches not among them."""
         return len(self._queue)
+
+    @property
+    def oldest_s(self) -> float:
+        """Seconds that the oldest item in the queue has waited; 0 where none waits."""
+        return time.perf_counter() - self._queue[0].since if self._queue else 0.0
 
     def start(self) -> None:
         """Begins to take batches. Called inside the event loop."""
@@ -133,6 +140,7 @@ class Batcher(Generic[Item, Result]):
     async def _answer(self, batch: list[_Waiting[Item, Result]], run: Callable[[list[Item]], Sequence[Result]]) -> None:
         """Runs `batch` and answers everyone in it, whatever happens in `run`."""
         started = time.perf_counter()
+        self._on_batch(len(batch))
         try:
             results = await asyncio.get_running_loop().run_in_executor(
                 self._threads, run, [waiting.item for waiting in batch]

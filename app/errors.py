@@ -2,6 +2,8 @@
 
 MaeumError
 ├── RequestError             the sender can do something about it
+│   ├── HttpInvalid          http_invalid
+│   ├── HeadersTooLarge      headers_too_large
 │   ├── InvalidRequest       invalid_request
 │   ├── UnknownField         unknown_field
 │   ├── DuplicateField       duplicate_field
@@ -63,6 +65,16 @@ class MaeumError(Exception):
 
 class RequestError(MaeumError):
     """The sender can do something about it: 4xx."""
+
+
+class HttpInvalid(RequestError):
+    code, status, title = "http_invalid", 400, "This is not HTTP"
+    sentence = "The bytes that came are no HTTP/1.1 request; check the client, and any proxy before the service."
+
+
+class HeadersTooLarge(RequestError):
+    code, status, title = "headers_too_large", 431, "The headers are too large"
+    sentence = "The headers of a request may have at most 64 kB together."
 
 
 class InvalidRequest(RequestError):

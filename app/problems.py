@@ -13,9 +13,14 @@ from starlette.types import Receive, Scope, Send
 from app.errors import (
     AudioEmpty,
     AudioFormatUnsupported,
+    AudioTooCostly,
     AudioTooLong,
+    AudioTooManyChannels,
     AudioUndecodable,
     BodyTooLarge,
+    DeadlineExceeded,
+    DecoderUnavailable,
+    DuplicateField,
     InferenceFailed,
     InternalError,
     InvalidRequest,
@@ -25,8 +30,13 @@ from app.errors import (
     NothingGiven,
     NotReady,
     QueueFull,
+    TimeoutInvalid,
     TranscriptTooLong,
+    UnknownField,
+    UploadsFull,
+    UploadTooSlow,
 )
+from app.forms import Refusal
 from app.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -34,24 +44,33 @@ MEDIA_TYPE = "application/problem+json"
 # Everything that POST /predict can answer instead of a prediction.
 PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     BodyTooLarge,
+    UploadTooSlow,
     AudioFormatUnsupported,
     AudioUndecodable,
     AudioEmpty,
     AudioTooLong,
+    AudioTooManyChannels,
+    AudioTooCostly,
     NothingGiven,
     TranscriptTooLong,
+    UnknownField,
+    DuplicateField,
+    TimeoutInvalid,
     InvalidRequest,
     QueueFull,
+    UploadsFull,
     InferenceFailed,
     InternalError,
     NotReady,
+    DecoderUnavailable,
+    DeadlineExceeded,
 )
 
 # What the framework itself raises, by status.
-_FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotAllowed, 413: BodyTooLarge}
+_FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotAllowed}
 
 # Seconds. A batch takes less than one, and so does the rest of most loads.
-_RETRY_AFTER = {QueueFull.code: "1", NotReady.code: "1"}
+_RETRY_AFTER = dict.fromkeys([error.code for error in (QueueFull, UploadsFull, NotReady, DecoderUnavailable)], "1")
 
 
 class _ProblemResponse(JSONResponse):
@@ -102,10 +121,14 @@ def add_handlers(app: FastAPI) -> None:
         sentence = f"Wrong: {', '.join(fields)}. {InvalidRequest.sentence}"
         return problem_response(InvalidRequest(sentence), request.state.request_id)
 
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> JSONResponse:
+        return problem_response(refusal.error, request.state.request_id)
+
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:
         kind = _FRAMEWORK_ERRORS.get(error.status_code, InvalidRequest if error.status_code < 500 else InternalError)
-        response = problem_response(kind(error.detail if kind is BodyTooLarge else None), request.state.request_id)
+        response = problem_response(kind(), request.state.request_id)
         response.headers.update(error.headers or {})
         return response
 

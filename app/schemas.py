@@ -148,6 +148,26 @@ class Ready(_Frozen):
     status: Literal["ready"] = "ready"
 
 
+class ReloadRequest(BaseModel):
+    """What to serve from now on."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"model": "starter"}]},
+    )
+
+    model: str | None = None
+    """NAME, which is its newest version, or NAME/VERSION; null for that of the settings."""
+
+
+class ReloadResponse(_Frozen):
+    """What is served now."""
+
+    model: ModelName
+
+
 class Problem(_Frozen):
     """A failure, after RFC 9457: application/problem+json."""
 

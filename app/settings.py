@@ -112,6 +112,10 @@ class Settings(BaseSettings):
     max_queue: int = Field(64, ge=1)
     """Utterances that may wait. Past it the answer is 429, as waiting longer than a client does helps nobody."""
 
+    max_wait_s: float = Field(0.5, gt=0)
+    """Seconds that the utterance at the head of the queue may have waited. Past it the answer is 429 too, so that those
+    who are accepted hardly wait longer, however slow the machine is."""
+
     max_upload_bytes: int = Field(500_000_000, ge=1)
     """Most memory that all requests under way may take together. Past it the answer is 429."""
 

@@ -16,8 +16,9 @@ from app.access import add_access
 from app.api import create_app
 from app.errors import SettingsInvalid
 from app.keys import new_key
-from app.middleware import RequestIdMiddleware
+from app.metrics import Metrics
 from app.model import Model
+from app.observe import ObserveMiddleware
 from app.pages import add_pages
 from app.pipeline import Pipeline
 from app.problems import add_handlers
@@ -46,7 +47,7 @@ def build(settings: Settings) -> FastAPI:
         app.add_api_route(path, asked, methods=["GET", "POST"], include_in_schema=False)
     add_access(app, settings)
     add_pages(app, settings)
-    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(ObserveMiddleware, metrics=Metrics(1))
     return app
 
 
@@ -248,8 +249,6 @@ def service(model: Model, settings: Settings, keys_file: Path) -> Iterator[TestC
     """The whole service, with keys."""
     settings = settings.model_copy(update={"keys_file": keys_file, "open_paths": "/health,/docs"})
     app = create_app(settings, Pipeline(model, settings))
-    add_access(app, settings)
-    app.add_middleware(RequestIdMiddleware)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

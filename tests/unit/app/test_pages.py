@@ -27,7 +27,6 @@ def serve(model: Model, settings: Settings) -> Iterator[Callable[[str], TestClie
     def served(origins: str = "") -> TestClient:
         chosen = settings.model_copy(update={"cors_origins": origins})
         app = create_app(chosen, Pipeline(model, chosen))
-        add_pages(app, chosen)
 
         @app.get("/broken")
         async def broken() -> None:

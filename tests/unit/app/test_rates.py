@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 from app.access import add_access
 from app.errors import SettingsInvalid
 from app.keys import new_key
-from app.middleware import RequestIdMiddleware
+from app.metrics import Metrics
+from app.observe import ObserveMiddleware
 from app.rates import RateLimits
 from app.settings import Settings
 
@@ -36,7 +37,7 @@ def build(settings: Settings) -> TestClient:
     for path in ("/predict", "/health"):
         app.add_api_route(path, answer)
     add_access(app, settings)
-    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(ObserveMiddleware, metrics=Metrics(1))
     return TestClient(app)
 
 
