@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs
@@ -109,7 +110,7 @@ class ObserveMiddleware:
 
         try:
             await self.app(scope, receive_counted, send_observed)
-        except (ClientGone, asyncio.CancelledError) as error:
+        except (ClientGone, ClientDisconnect, asyncio.CancelledError) as error:
             request.gone = request.status is None
             if isinstance(error, asyncio.CancelledError):
                 raise

@@ -264,6 +264,17 @@ def _observe(app: Answers, metrics: Metrics, *messages: Message) -> list[Message
 GONE = {"route": "/predict", "method": "POST", "status": "499"}
 
 
+def test_a_client_that_leaves_while_it_sends_is_no_failure(metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
+    async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+
+    part: Message = {"type": "http.request", "body": b"12345", "more_body": True}
+    assert _observe(reads, metrics, part, {"type": "http.disconnect"}) == []
+    assert counted(metrics, "maeum_requests_total") == [GONE]
+    assert last_line(caplog).received_bytes == 5
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
 def test_a_client_that_went_away_is_499_whatever_is_then_answered(metrics: Metrics) -> None:
     async def answers_anyway(scope: Scope, receive: Receive, send: Send) -> None:
         assert (await receive())["type"] == "http.disconnect"
