@@ -33,7 +33,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER_METHOD = "OTHER"
-RESTARTS = ("time", "memory", "crash")
+RESTARTS = ("died", "timeout", "memory")
 RELOADS = ("exchanged", "failed")
 
 

@@ -69,7 +69,7 @@ class ObserveMiddleware:
     the request.
 
     Of `scope["state"]` it reads what others put there: `problem`, the code of the problem that was answered; `timing`,
-    a Timing or the milliseconds of the stages that were finished; `key`, the name of the sender's key.
+    a Timing or the milliseconds of the stages that were finished; `key_name`, the name of the sender's key.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class ObserveMiddleware:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "received_bytes": request.received_bytes,
-                "key": request.state.get("key"),
+                "key": request.state.get("key_name"),
                 "problem": problem,
             }
             _access.log(level, "%s %s %d", method, route, status, extra=fields)

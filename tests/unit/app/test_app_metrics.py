@@ -65,7 +65,7 @@ def test_what_alerts_look_at_begins_at_zero(metrics: Metrics) -> None:
     for stage in STAGES:
         assert value(scraped, "maeum_stage_seconds_count", stage=stage) == 0
     assert value(scraped, "maeum_reloads_total", outcome="failed") == 0
-    assert value(scraped, "maeum_decoder_restarts_total", reason="crash") == 0
+    assert value(scraped, "maeum_decoder_restarts_total", reason="died") == 0
     assert value(scraped, "maeum_ready") == 0
     assert value(scraped, "maeum_queue_limit") == 64
     assert not any("settings_invalid" in str(key) for key in samples(scraped)), "what no request can meet"

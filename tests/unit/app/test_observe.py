@@ -36,7 +36,7 @@ def client(metrics: Metrics) -> TestClient:
     async def predict(request: Request) -> str:
         await request.body()
         request.state.timing = Timing(decode=4.0, queue=0.5, inference=30.0)
-        request.state.key = "laptop"
+        request.state.key_name = "laptop"
         return "answer"
 
     @app.get("/things/{name}")
