@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs
@@ -68,7 +69,7 @@ class ObserveMiddleware:
     the request.
 
     Of `scope["state"]` it reads what others put there: `problem`, the code of the problem that was answered; `timing`,
-    a Timing or the milliseconds of the stages that were finished; `key_name`, that of the sender's key.
+    a Timing or the milliseconds of the stages that were finished; `key_name`, the name of the sender's key.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class ObserveMiddleware:
 
         try:
             await self.app(scope, receive_counted, send_observed)
-        except (ClientGone, asyncio.CancelledError) as error:
+        except (ClientGone, ClientDisconnect, asyncio.CancelledError) as error:
             request.gone = request.status is None
             if isinstance(error, asyncio.CancelledError):
                 raise

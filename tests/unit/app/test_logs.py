@@ -133,7 +133,7 @@ def test_uvicorn_writes_through_the_same_handler_and_no_path() -> None:
 import asyncio, uvicorn
 async def app(scope, receive, send):
     raise RuntimeError("no lifespan")
-config = uvicorn.Config(app, log_config=None, access_log=False)
+config = uvicorn.Config(app, log_config=None)
 logging.getLogger("uvicorn.error").info("Started server process [%d]", 1)
 logging.getLogger("uvicorn.access").info('%s - "%s %s"', "10.0.0.1", "GET", "/secret?token=1")
 print("done")

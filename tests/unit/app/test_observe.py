@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from app.errors import ClientGone, DeadlineExceeded, QueueFull, RateLimited
+from app.logs import context
 from app.metrics import Metrics
 from app.observe import ObserveMiddleware, metrics_endpoint
 from app.problems import add_handlers, problem_response
@@ -191,8 +192,6 @@ def test_metrics_are_served_up_to_date(client: TestClient) -> None:
 
 
 def test_lines_of_a_request_have_its_ids(client: TestClient) -> None:
-    from app.logs import context
-
     seen: list[Any] = []
 
     class Keep(logging.Handler):
@@ -257,11 +256,27 @@ def _observe(app: Answers, metrics: Metrics, *messages: Message) -> list[Message
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-    asyncio.run(ObserveMiddleware(app, metrics, paths=["/predict"])(scope, receive, send))
+
+    async def run() -> None:
+        await ObserveMiddleware(app, metrics, paths=["/predict"])(scope, receive, send)
+        assert context.get() is None, "what follows belongs to no request"
+
+    asyncio.run(run())
     return sent
 
 
 GONE = {"route": "/predict", "method": "POST", "status": "499"}
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_failure(metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
+    async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+
+    part: Message = {"type": "http.request", "body": b"12345", "more_body": True}
+    assert _observe(reads, metrics, part, {"type": "http.disconnect"}) == []
+    assert counted(metrics, "maeum_requests_total") == [GONE]
+    assert last_line(caplog).received_bytes == 5
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 def test_a_client_that_went_away_is_499_whatever_is_then_answered(metrics: Metrics) -> None:

@@ -254,8 +254,10 @@ def test_closing_does_not_wait_for_a_collector_that_never_answers(variables: pyt
     stuck = Traces(Stuck())
     assert serve(stuck).post("/predict").status_code == 200
     stuck.close(timeout_s=0.05)
-    assert asked.wait(20) and not never.is_set(), "it was still being sent"
+    (closing,) = [thread for thread in threading.enumerate() if thread.name == "traces"]
+    assert asked.wait(20) and closing.is_alive(), "it is still being sent"
     never.set()
+    closing.join()
 
 
 @pytest.mark.parametrize(
