@@ -89,6 +89,8 @@ class Decoders:
 
         Raises AudioError, DecoderUnavailable.
         """
+        if self._closed:
+            raise DecoderUnavailable
         future = self._threads.submit(self._decode, data)
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
