@@ -195,11 +195,13 @@ def test_a_process_ends_by_its_own_timer(make_file: Callable[..., bytes]) -> Non
         assert pool.restarts == ["timeout"]
 
 
-def test_memory_is_bounded(wav: bytes, make_file: Callable[..., bytes]) -> None:
+def test_memory_is_bounded(make_speech: MakeSpeech, make_file: Callable[..., bytes], wav: bytes) -> None:
     large = make_file(np.zeros((2_000_000, 8), dtype=np.float32), 48000, "FLAC")
+    m4a = encoded.encode(make_speech(0.5, 44100), encoded.M4A)  # whose library is not loaded yet, and finds no room
     with Pool(memory_bytes=12_000_000) as pool:
-        assert isinstance(pool.run(large)[0], AudioTooCostly)
-        assert pool.restarts == ["memory"]
+        for number, costly in enumerate((large, m4a), 1):
+            assert isinstance(pool.run(costly)[0], AudioTooCostly)
+            assert pool.restarts == ["memory"] * number
         assert same(pool.run(wav)[0], decode(wav))
 
 
