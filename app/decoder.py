@@ -58,7 +58,7 @@ def serve(source: BinaryIO, sink: BinaryIO, limits: Limits, timeout_s: float) ->
         except AudioError as error:
             said = f"{error.code}\n{error}".encode()
             _write(sink, REPLY.pack(len(said), REFUSED, 0, 0, 0) + said)
-        except MemoryError:
+        except (MemoryError, ImportError):  # a library is loaded when it is first needed, if there is room
             _write(sink, REPLY.pack(0, EXHAUSTED, 0, 0, 0))
             return
         else:
