@@ -115,7 +115,7 @@ metrics_routes = APIRouter()
 
 
 @metrics_routes.get("/metrics", response_class=PlainTextResponse)
-async def metrics(service: CurrentService) -> Response:
+def metrics(service: CurrentService) -> Response:
     """What is counted and measured, in Prometheus' text format."""
     service.measure()
     body, media_type = service.metrics.render()

@@ -16,7 +16,7 @@ from app.problems import problem_response
 
 MAX_HEADER_BYTES = 65_536
 # How long an idle connection stays when the server stops: its client may be about to send what it thinks is taken.
-_LAST_S = 0.5
+_LAST_S = 1.0
 
 
 class Connection(HttpToolsProtocol):

@@ -9,11 +9,10 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -176,18 +175,6 @@ class ObserveMiddleware:
         if isinstance(template, str):
             return template
         return scope["path"] if scope["path"] in self._paths else UNMATCHED
-
-
-def metrics_endpoint(metrics: Metrics, refresh: Callable[[], None] | None = None) -> Callable[[], Response]:
-    """What GET /metrics answers with; `refresh` brings gauges up to date before."""
-
-    def scrape() -> Response:
-        if refresh is not None:
-            refresh()
-        body, content_type = metrics.render()
-        return Response(body, media_type=content_type)
-
-    return scrape
 
 
 def _server_timing(request: _Request) -> str:

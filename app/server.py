@@ -26,13 +26,13 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         self._service: Service = app.state.service
         self._drain_s = settings.drain_s
-        connection = partial(
+        self._connection = partial(
             Connection, header_timeout_s=settings.header_timeout_s, draining=lambda: self._service.draining
         )
         super().__init__(
             uvicorn.Config(
                 app,
-                http=connection,  # type: ignore[arg-type] # it is called with the protocol's arguments
+                http=self._connection,  # type: ignore[arg-type] # it is called with the protocol's arguments
                 ws="none",
                 log_config=None,  # `app.logs` sets logging up, and `app.observe` logs requests
                 access_log=False,
@@ -47,6 +47,25 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():  # elsewhere there are no signals
             self._loop.add_signal_handler(signal.SIGHUP, self._service.reload_soon)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in sockets or []:
+            await self._take_last(listener)
+        await super().shutdown(sockets)
+
+    async def _take_last(self, listener: socket.socket) -> None:
+        """Accepts the connections that the system has already made; closing the listener would break them."""
+        protocol = partial(
+            self._connection, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        listener.listen(0)
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                return
+            connection.setblocking(False)
+            await self._loop.connect_accepted_socket(protocol, connection)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         first, self._service.draining = not self._service.draining, True
