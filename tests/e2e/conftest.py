@@ -55,6 +55,7 @@ def start_service(store: Path, tmp_path: Path) -> Iterator[Callable[..., Running
             with log.open("w") as output:
                 process = subprocess.Popen(
                     [str(MAEUM), "serve"],
+                    cwd=tmp_path,
                     env={**os.environ, "PYTHONUNBUFFERED": "1", **variables, **(environment or {})},
                     stdout=output,
                     stderr=subprocess.STDOUT,
