@@ -18,9 +18,10 @@ install_into() { # ROOT, then what pip takes
 
 case $1 in
 dependencies)
-  # There is no `app` here: what is installed is a project without a module, and everything it depends on.
+  # Without `app` beside it, the project is a name and what it depends on.
   install_into / ".[$2]"
-  rm "$environment/bin/maeum" "$environment/bin/maeum-train"
+  # Of the commands Python alone is needed; the project's own come with it.
+  find "$environment/bin" ! -type d ! -name 'python*' -delete
   /tools/bin/pip install --constraint constraints.txt cyclonedx-bom
   mkdir -p /layer/usr/share/sbom /layer/opt
   /tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
