@@ -1,0 +1,62 @@
+# The service and what it needs to run: no compiler, no pip, no torch, no training code. deploy/README.md says how to use it.
+#   gpu  brings its own CUDA libraries; the host brings the driver and NVIDIA's container toolkit
+#   cpu  serves anywhere, and is built where no target is named
+
+# The version of Python that the tests run on.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+WORKDIR /src
+COPY deploy/container-install.sh pyproject.toml constraints.txt README.md LICENSE ./
+
+FROM build AS cpu-dependencies
+RUN ./container-install.sh dependencies cpu,traces
+
+FROM build AS gpu-dependencies
+RUN ./container-install.sh dependencies gpu,traces
+
+FROM build AS application
+COPY app app
+RUN ./container-install.sh application
+
+# What both images share. Layers that change least come first: a new release of the code is a small download.
+FROM ${BASE} AS runtime
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Maeum" \
+      org.opencontainers.image.description="Arousal from the voice, valence from the words, emotion from both, for Korean utterances" \
+      org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-NC-SA-4.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# The base brings pip and, in ensurepip, its wheel.
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensurepip \
+ && install --directory --owner 10001 --group 10001 /cache
+COPY model_store/starter /models/starter
+# The user has no entry in /etc/passwd, and so no home.
+ENV PATH=/opt/maeum/bin:${PATH} \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    MAEUM_HOST=0.0.0.0 \
+    MAEUM_PORT=8000 \
+    MAEUM_MODEL_STORE=/models \
+    MAEUM_MODEL_CACHE=/cache
+EXPOSE 8000
+USER 10001:10001
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["/opt/maeum/bin/python", "-I", "/opt/maeum/is_ready.py"]
+ENTRYPOINT ["maeum"]
+CMD ["serve"]
+
+FROM runtime AS gpu
+ENV MAEUM_PROVIDER=cuda \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=gpu-dependencies /layer /
+COPY deploy/container_is_ready.py /opt/maeum/is_ready.py
+COPY --from=application /layer /
+
+FROM runtime AS cpu
+COPY --from=cpu-dependencies /layer /
+COPY deploy/container_is_ready.py /opt/maeum/is_ready.py
+COPY --from=application /layer /

@@ -1,0 +1,13 @@
+"""The container's own health check: exits with 0 where /health/ready answers 200."""
+
+import http.client
+import os
+import sys
+
+# http.client goes to no proxy, whatever the environment says.
+connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["MAEUM_PORT"]), timeout=4)
+try:
+    connection.request("GET", "/health/ready")
+    sys.exit(connection.getresponse().status != 200)
+except (OSError, http.client.HTTPException) as error:
+    sys.exit(f"No answer: {error}")

@@ -1,0 +1,64 @@
+"""The checks that a deployment runs, deploy/smoke.py and the container's health check, against a real service."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SMOKE = DEPLOY / "smoke.py"
+IS_READY = DEPLOY / "container_is_ready.py"
+
+
+def run(script: Path, *arguments: str, port: int) -> "subprocess.CompletedProcess[str]":
+    # -I: as in the container, nothing of this environment is seen, and so they need Python alone.
+    environment = {**os.environ, "MAEUM_PORT": str(port)}
+    command = [sys.executable, "-I", str(script), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def service(store: Path, free_port: int) -> Iterator[int]:
+    """The port of a running service."""
+    command = [Path(sys.executable).with_name("maeum"), "serve", "--port", str(free_port)]
+    environment = {
+        **os.environ,
+        "MAEUM_MODEL_STORE": str(store),
+        "MAEUM_THREADS": "1",
+        "PYTHONPATH": str(DEPLOY.parent),
+    }
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        yield free_port
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def test_a_service_that_does_what_it_should(service: int) -> None:
+    smoked = run(SMOKE, f"http://127.0.0.1:{service}", port=service)
+    assert smoked.returncode == 0, smoked.stderr
+    assert [line.partition(":")[0] for line in smoked.stdout.splitlines()] == [
+        "audio",
+        "text",
+        "audio and text",
+        "metrics",
+    ]
+    assert run(IS_READY, port=service).returncode == 0
+
+
+def test_no_service(free_port: int) -> None:
+    smoked = run(SMOKE, f"http://127.0.0.1:{free_port}", "--wait", "0", port=free_port)
+    assert smoked.returncode == 1 and "smoke: Not ready" in smoked.stderr and "Traceback" not in smoked.stderr
+    checked = run(IS_READY, port=free_port)
+    assert checked.returncode == 1 and "No answer" in checked.stderr and "Traceback" not in checked.stderr

@@ -1,0 +1,137 @@
+"""What must hold of the Dockerfile and the compose file, as far as that can be told without Docker."""
+
+import fnmatch
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+UNITS = {"m": 2**20, "g": 2**30}
+
+
+def size(text: str) -> int:
+    """600m and the like, in bytes."""
+    return int(text[:-1]) * UNITS[text[-1]]
+
+
+def field(name: str) -> Any:
+    return Settings.model_fields[name].default
+
+
+def of_context(instruction: str) -> list[str]:
+    """What a COPY takes from the repository; nothing where it takes from another stage."""
+    return [] if "--from=" in instruction else instruction.split()[1:-1]
+
+
+COPIED = [path for line in DOCKERFILE.splitlines() if line.startswith("COPY ") for path in of_context(line)]
+
+
+@pytest.mark.parametrize("text", [DOCKERFILE, COMPOSE_TEXT], ids=["Dockerfile", "docker-compose.yml"])
+def test_every_variable_is_a_setting(text: str) -> None:
+    known = {f"MAEUM_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"MAEUM_[A-Z_]+", text)) <= known
+
+
+def test_the_image_lets_nobody_in_without_keys_by_itself() -> None:
+    assert "MAEUM_WITHOUT_KEYS" not in DOCKERFILE and "MAEUM_HOST=0.0.0.0" in DOCKERFILE
+
+
+def test_the_image_has_the_version_of_the_project() -> None:
+    assert re.findall(r"^ARG VERSION=(.+)$", DOCKERFILE, re.M) == [PROJECT["version"]]
+
+
+def test_the_image_runs_as_nobody_in_particular() -> None:
+    assert re.findall(r"^USER (.+)$", DOCKERFILE, re.M) == ["10001:10001"]
+
+
+def test_the_image_installs_an_extra_that_exists() -> None:
+    extras = re.findall(r"dependencies (\S+)$", DOCKERFILE, re.M)
+    assert extras == ["cpu,traces", "gpu,traces"]
+    assert {name for extra in extras for name in extra.split(",")} <= PROJECT["optional-dependencies"].keys()
+
+
+def test_what_is_built_by_default_serves_anywhere() -> None:
+    assert re.findall(r"^FROM .* AS (\S+)$", DOCKERFILE, re.M)[-1] == "cpu"
+
+
+def test_the_build_gets_what_it_copies_and_nothing_else() -> None:
+    allowed = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.M)
+    assert COPIED
+    for path in COPIED:
+        assert (ROOT / path).exists(), path
+        assert any(fnmatch.fnmatch(path, pattern) for pattern in allowed), path
+    for pattern in allowed:
+        assert any(fnmatch.fnmatch(path, pattern) for path in COPIED), pattern
+
+
+def test_what_runs_without_a_profile_is_the_gpu_alone() -> None:
+    # Where --profile is given, compose leaves .env's profiles out; a service without a profile would run all the same.
+    profiles = {name: service["profiles"] for name, service in SERVICES.items()}
+    assert profiles == {
+        "maeum": ["gpu"],
+        "maeum-cpu": ["cpu"],
+        "prometheus": ["observability"],
+        "grafana": ["observability"],
+    }
+    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["COMPOSE_PROFILES=gpu"]
+
+
+def test_each_runs_its_own_image() -> None:
+    assert {name: service["build"]["target"] for name, service in OURS.items()} == {"maeum": "gpu", "maeum-cpu": "cpu"}
+    assert OURS["maeum"]["environment"]["MAEUM_PROVIDER"] == "cuda"
+    (device,) = OURS["maeum"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+    assert "reservations" not in OURS["maeum-cpu"]["deploy"]["resources"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "unless-stopped"
+    assert service["deploy"]["resources"]["limits"].keys() == {"memory", "pids"}
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert "build" in service or re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", service["image"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_has_room_and_time(name: str) -> None:
+    service = OURS[name]
+    assert int(service["stop_grace_period"].removesuffix("s")) > field("drain_s") + field("grace_s")
+    (tmpfs,) = service["tmpfs"]
+    scratch = size(re.findall(r"size=(\w+)", tmpfs)[0])
+    assert tmpfs.startswith("/tmp:") and scratch >= field("max_upload_bytes")
+    memory = size(service["deploy"]["resources"]["limits"]["memory"])
+    assert memory >= field("decoders") * field("decode_memory_bytes") + scratch + 2**30
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_is_mounted_is_read_only_and_there(name: str) -> None:
+    for volume in SERVICES[name]["volumes"]:
+        source, _, rest = re.sub(r"\$\{\w+:-(.+?)\}", r"\1", volume).partition(":")
+        if not source.startswith("./"):
+            assert source in COMPOSE["volumes"]
+            continue
+        assert rest.endswith(":ro"), volume
+        folder = ROOT.joinpath(*Path(source).parts[:2])
+        assert (ROOT / source).exists() or not folder.exists(), volume
+
+
+def test_there_is_no_password() -> None:
+    for text in (DOCKERFILE, COMPOSE_TEXT, (ROOT / ".env").read_text(encoding="utf-8")):
+        assert not re.search(r"(?i)(password|token|secret\w*)\s*[=:]\s*[^\s#&*\[{]", text)
