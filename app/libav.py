@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.containers import Container
-from app.errors import AudioEmpty, AudioFormatUnsupported, AudioTooCostly, AudioUndecodable
+from app.errors import AudioEmpty, AudioFormatUnsupported, AudioTooCostly, AudioTooManyChannels, AudioUndecodable
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -24,6 +24,8 @@ Block = tuple[int, NDArray[np.float32]]
 FORMATS: dict[Container, str] = {"mp4": "mp4", "matroska": "matroska", "adts": "aac", "amr": "amr"}
 # FFmpeg's own decoders; all give float32.
 CODECS = ("aac", "opus", "vorbis", "amrnb", "amrwb")
+# PyAV looks for a null pointer behind a frame's channels. Eight fill the place up: it reads past them, and crashes.
+MAX_CHANNELS = 7
 
 _OPTIONS = {
     # The demuxers decode a little while they open, and would do so with a video's codec too.
@@ -43,7 +45,7 @@ def read_blocks(data: bytes, container: Container) -> Generator[Block]:
 
     The silence that an encoder put before it is left out where the file tells of it. A file that ends within its
     last packet is heard up to there. Raises AudioFormatUnsupported for another codec, AudioUndecodable, AudioEmpty for
-    no audio track, AudioTooCostly.
+    no audio track, AudioTooManyChannels, AudioTooCostly.
     """
     import av
 
@@ -86,8 +88,13 @@ def _decoded(source: "InputContainer") -> Generator[Block]:
             continue
         for frame in frames:
             heard = True
+            channels = frame.layout.nb_channels
+            if channels > MAX_CHANNELS:
+                raise AudioTooManyChannels(
+                    f"The audio has {channels} channels and may have {MAX_CHANNELS}. {AudioTooManyChannels.sentence}"
+                )
             values = frame.to_ndarray().astype(np.float32, copy=False)
-            block = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
+            block = values.T if frame.format.is_planar else values.reshape(-1, channels)
             yield frame.sample_rate, block
     else:
         if heard or not broken:

@@ -50,14 +50,7 @@ class Device:
 
 def open_session(path: Path, name: GraphName, device: Device) -> Any:
     """An `onnxruntime.InferenceSession` of the graph `name`. Raises ModelCorrupt, ProviderUnavailable."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = device.threads
-    options.log_severity_level = _ERRORS_ONLY
-    # Threads that spin while they wait take the cores from decoding and from other processes.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not has_vnni():
-        # There a product of uint8 by int8 overflows in silence; with weights read as uint8 it does not, and is slower.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    options = session_options(device.threads)
     # On a CPU the fused operator takes six times as long as an addition and a normalisation.
     slow = ["SkipLayerNormFusion"] if device.provider == "cpu" else []
     if device.provider == "cuda":
@@ -80,6 +73,19 @@ def open_session(path: Path, name: GraphName, device: Device) -> Any:
     if not (has_inputs and has_outputs):
         raise ModelCorrupt(f"{said} is no {name} graph, which takes {inputs} and gives {outputs}.")
     return session
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """What every session of a version's graphs is opened with, so that its integer products are exact."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    # Threads that spin while they wait take the cores from decoding and from other processes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not has_vnni():
+        # There a product of uint8 by int8 overflows in silence; with weights read as uint8 it does not, and is slower.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

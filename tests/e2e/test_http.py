@@ -209,7 +209,7 @@ def test_health_and_model(client: TestClient) -> None:
         (b"", "하", 422, "audio_empty"),
         (b"hello", None, 415, "audio_format_unsupported"),
         (b"\x1a\x45\xdf\xa3webm", None, 422, "audio_undecodable"),
-        (b"caff", None, 415, "audio_format_unsupported"),
+        (b"FORM\0\0\0\0AIFF", None, 415, "audio_format_unsupported"),
         (b"RIFF\0\0\0\0WAVE", None, 422, "audio_undecodable"),
         (b"fLaC" + b"\0" * 60, "하", 422, "audio_undecodable"),
         (b"OggS" + b"\0" * 22 + b"\1\x10OpusHead", None, 422, "audio_undecodable"),

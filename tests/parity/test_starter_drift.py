@@ -11,7 +11,7 @@ from training.checkpoint import load_checkpoint
 from training.parity import Reference
 
 FOLDER = find_version(Path(Settings.model_fields["model_store"].default), "starter")
-ROUNDED = 1.05  # the manifest gives two digits
+ROUNDED = 1.1  # the manifest gives two digits, and processors add up in different orders
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,13 @@ def test_limits(make_speech: MakeSpeech) -> None:
             decode(data, Limits(max_decoded_bytes=300_000))
 
 
+def test_six_channels_are_heard_and_eight_are_too_many(make_speech: MakeSpeech) -> None:
+    assert decode(encode(make_speech(0.5, 44100, 6), encoded.M4A)).channels == 6
+    eight = Path(__file__).parent / "crashes" / "m4a-eight-channels.bin"
+    with pytest.raises(AudioTooManyChannels, match="has 8 channels and may have 7"):
+        decode(eight.read_bytes())
+
+
 def test_an_hour_of_nothing_is_stopped_while_it_decodes() -> None:
     silence = encoded.amr_wb(50 * 3600)
     assert len(silence) < 200_000
