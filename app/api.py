@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Request, Response, UploadFile
 from fastapi.responses import PlainTextResponse, RedirectResponse
@@ -179,6 +179,7 @@ def create_app(
     if settings.admin:
         app.include_router(admin_routes)
     add_handlers(app)
+    _describe_form(app, settings)
     # The last added is the outermost.
     app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), held=service.held)
     add_access(app, settings)
@@ -186,6 +187,22 @@ def create_app(
     app.add_middleware(ObserveMiddleware, metrics=service.metrics, traces=traces, paths=paths)
     add_pages(app, settings)
     return app
+
+
+def _describe_form(app: FastAPI, settings: Settings) -> None:
+    """Says in the OpenAPI document what the framework cannot: that a form holds something, and nothing else."""
+    described = app.openapi
+
+    def with_form() -> dict[str, Any]:
+        document = described()
+        body = document["paths"]["/predict"]["post"]["requestBody"]
+        body["required"] = True
+        (schema,) = [schema for name, schema in document["components"]["schemas"].items() if name.startswith("Body_")]
+        schema |= {"minProperties": 1, "additionalProperties": False}
+        schema["properties"]["transcript"]["maxLength"] = settings.max_transcript_characters
+        return document
+
+    app.openapi = with_form  # type: ignore[method-assign] # as FastAPI documents it
 
 
 def _admit(service: Service) -> Callable[[Scope], None]:

@@ -55,6 +55,7 @@ def configure(
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").disabled = True  # it writes paths as they were sent
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings quote the form
     logging.captureWarnings(True)
     log = logging.getLogger("app.process")
 
