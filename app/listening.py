@@ -8,8 +8,18 @@ from app.settings import Settings
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raises SettingsInvalid where other machines could reach a service without keys, and nobody said that they may."""
-    if settings.keys_file is not None or settings.without_keys == "anyone" or _is_loopback(settings.host):
+    """Raises SettingsInvalid where other machines could reach a service without keys, and nobody said that they may.
+
+    They may never reach /admin without one.
+    """
+    if settings.keys_file is not None or _is_loopback(settings.host):
+        return
+    if settings.without_keys == "anyone":
+        if settings.admin:
+            raise SettingsInvalid(
+                f"On {settings.host or 'every address'} anyone could exchange the model: MAEUM_ADMIN needs keys there. "
+                "Make one with `maeum key NAME --admin` and name its file in MAEUM_KEYS_FILE."
+            )
         return
     raise SettingsInvalid(
         f"On {settings.host or 'every address'} other machines can reach the service, and it has no keys. Make one "

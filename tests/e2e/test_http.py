@@ -327,14 +327,15 @@ def test_a_full_queue(model: Model, settings: Settings) -> None:
         assert _predict(client, None, "아").status_code == 200
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("the device is gone"), MemoryError()])
 def test_a_failing_batch_answers_everyone_and_the_next_request_works(
-    model: Model, settings: Settings, wav: bytes
+    model: Model, settings: Settings, wav: bytes, failure: Exception
 ) -> None:
     gate = Gate(model)
 
     def fails_on_words(batch: list[Utterance]) -> list[Prediction]:
         if any(utterance.input_ids is not None for utterance in batch):
-            raise RuntimeError("the device is gone")
+            raise failure
         return gate(batch)
 
     pipeline = Pipeline(replace(model, runners=[fails_on_words], provider="cuda"), settings)  # on a CPU all leave alone

@@ -29,3 +29,10 @@ def test_either_way_out_lets_it_listen_anywhere(way_out: dict[str, Any]) -> None
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "[::1]", "a" * 70])
 def test_a_host_that_cannot_be_resolved_is_left_to_the_bind(host: str) -> None:
     check_exposure(Settings(host=host))
+
+
+def test_anyone_may_ask_but_not_exchange_the_model() -> None:
+    check_exposure(Settings(host="127.0.0.1", admin=True, without_keys="anyone"))
+    check_exposure(Settings(host="0.0.0.0", admin=True, keys_file=Path("keys")))
+    with pytest.raises(SettingsInvalid, match="maeum key NAME --admin"):
+        check_exposure(Settings(host="0.0.0.0", admin=True, without_keys="anyone"))
