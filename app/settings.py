@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     """Most memory that a replica may take on its GPU. 0: what its largest batch needs."""
 
     threads: int = Field(0, ge=0)
-    """Threads inside one operator. 0: as many as there are physical cores."""
+    """Threads inside one operator and, on a CPU, utterances at a time. 0: as many as there are physical cores."""
 
     # What a request may be
 
