@@ -173,17 +173,19 @@ def create_app(
         swagger_ui_parameters={"validatorUrl": None},
     )
     app.state.service = service
-    app.include_router(routes)
+    served = [routes]
     if settings.metrics:
-        app.include_router(metrics_routes)
+        served.append(metrics_routes)
     if settings.admin:
-        app.include_router(admin_routes)
+        served.append(admin_routes)
+    for router in served:
+        app.include_router(router)
     add_handlers(app)
     _describe_form(app, settings)
     # The last added is the outermost.
     app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), held=service.held)
     add_access(app, settings)
-    paths = [route.path for route in app.routes if isinstance(route, Route)]
+    paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
     app.add_middleware(ObserveMiddleware, metrics=service.metrics, traces=traces, paths=paths)
     add_pages(app, settings)
     return app

@@ -22,12 +22,20 @@ _LAST_S = 1.0
 class Connection(HttpToolsProtocol):
     """Closes what does not send its headers, or the rest of its body after the answer, within `header_timeout_s`.
 
-    While `draining()`, every answer also ends its connection, so that clients look for another server.
+    While `draining()`, every answer also ends its connection, so that clients look for another server. `refused` is
+    told the code of what is answered here, as such requests never reach the app.
     """
 
-    def __init__(self, *args: Any, header_timeout_s: float, draining: Callable[[], bool], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        header_timeout_s: float,
+        draining: Callable[[], bool],
+        refused: Callable[[str], None],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self._header_timeout_s, self._draining = header_timeout_s, draining
+        self._header_timeout_s, self._draining, self._refused = header_timeout_s, draining, refused
         self._timer: asyncio.TimerHandle | None = None
         self._header_bytes: int | None = 0  # None while no headers are awaited
 
@@ -89,6 +97,7 @@ class Connection(HttpToolsProtocol):
         head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
         self.transport.write(STATUS_LINE[error.status] + head + b"\r\n" + bytes(answer.body))
         self.transport.close()
+        self._refused(error.code)
 
     def _wait(self) -> None:
         self._wait_no_more()

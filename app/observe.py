@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs
-from app.errors import ClientGone, InternalError, traceback_without_values
+from app.errors import ClientGone, InternalError, NotReady, traceback_without_values
 from app.metrics import METHODS, OTHER_METHOD, STAGES, Metrics
 from app.problems import problem_response
 from app.schemas import Timing
@@ -109,10 +109,14 @@ class ObserveMiddleware:
 
         try:
             await self.app(scope, receive_counted, send_observed)
-        except (ClientGone, ClientDisconnect, asyncio.CancelledError) as error:
+        except (ClientGone, ClientDisconnect):
             request.gone = request.status is None
-            if isinstance(error, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            # The server's, when the time to finish is over.
+            if request.gone or request.status is not None:
                 raise
+            stopped = NotReady("The service has stopped before the answer was ready; ask another one.")
+            await problem_response(stopped, request.id)(scope, receive, send_observed)
         except Exception as error:  # noqa: BLE001 - the last boundary: the process must not die of a request
             _log.error("Request %s failed.\n%s", request.id, traceback_without_values(error))
             if request.status is None:

@@ -27,7 +27,10 @@ class Server(uvicorn.Server):
         self._service: Service = app.state.service
         self._drain_s = settings.drain_s
         self._connection = partial(
-            Connection, header_timeout_s=settings.header_timeout_s, draining=lambda: self._service.draining
+            Connection,
+            header_timeout_s=settings.header_timeout_s,
+            draining=lambda: self._service.draining,
+            refused=self._service.metrics.rejected,
         )
         super().__init__(
             uvicorn.Config(
@@ -37,8 +40,8 @@ class Server(uvicorn.Server):
                 log_config=None,  # `app.logs` sets logging up, and `app.observe` logs requests
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=round(settings.keep_alive_s),
-                timeout_graceful_shutdown=round(settings.grace_s),
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=settings.grace_s,
             )
         )
 

@@ -181,6 +181,9 @@ def test_headers_without_end_and_what_is_no_http(serve: Callable[..., httpx.Clie
         wrong.sendall(b"\x16\x03\x01\x02\x00 this is TLS\r\n\r\n")
         status, problem = _answer(wrong)
         assert (status, problem["code"]) == (400, "http_invalid") and problem["request_id"]
+        scraped = client.get("/metrics").text
+        for code in ("headers_too_large", "http_invalid"):
+            assert f'maeum_rejected_total{{reason="{code}"}} 1.0' in scraped
 
 
 def test_an_endless_upload_is_cut(serve: Callable[..., httpx.Client], wav: bytes) -> None:

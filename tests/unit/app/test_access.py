@@ -286,3 +286,9 @@ def test_no_key_and_no_hash_is_in_a_log_or_an_answer(
     assert {answer.status_code for answer in answers} >= {200, 401, 403, 404}
     shown = caplog.text + "".join(answer.text + str(answer.headers) for answer in answers)
     assert not any(secret in shown for secret in secrets)
+
+
+def test_what_is_refused_before_its_route_is_looked_up_counts_under_it(service: TestClient) -> None:
+    assert service.post("/predict").status_code == 401
+    scraped = service.get("/metrics", headers={"X-API-Key": KEY}).text
+    assert 'maeum_requests_total{method="POST",route="/predict",status="401"} 1.0' in scraped
