@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,11 @@ class Pool(Decoders):
 
 def children() -> list[int]:
     """Process ids of the processes that this one has started and that have not been waited for."""
-    tasks = Path("/proc/self/task")
-    return sorted(int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split())
+    pids: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            pids += map(int, (task / "children").read_text().split())
+    return sorted(pids)
 
 
 @pytest.fixture(autouse=True)
@@ -142,8 +146,10 @@ def test_a_process_killed_before_it_was_ready_costs_nothing(wav: bytes) -> None:
 
 
 def received_bytes(pid: int) -> int:
-    """What a process has read since it started, its own program included."""
-    return int(Path(f"/proc/{pid}/io").read_text().split()[1])
+    """What a process has read since it started, its own program included; 0 where it has just ended."""
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        return int(Path(f"/proc/{pid}/io").read_text().split()[1])
+    return 0
 
 
 @pytest.mark.parametrize("crashes", [1, 2])
