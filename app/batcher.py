@@ -19,6 +19,7 @@ from app.errors import InferenceFailed, NotReady, QueueFull, traceback_without_v
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LATEST = 0.1  # the weight of a batch in the average of what items take
 PADDING = 0.2  # of a batch's cost: more would cost more than an item gains by not waiting for a batch of its length
 
 _log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Batcher(Generic[Item, Result]):
         self._max_batch, self._max_cost, self._max_queue = max_batch, max_cost, max_queue
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._arrived = asyncio.Event()
+        self._item_s = 0.0  # what an item has taken a runner, of late
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._threads = ThreadPoolExecutor(max_workers=len(runners), thread_name_prefix="inference")
@@ -76,6 +78,10 @@ class Batcher(Generic[Item, Result]):
     def waiting(self) -> int:
         """Items in the queue, those in running batches not among them."""
         return len(self._queue)
+
+    def expected_wait_s(self, ahead: int) -> float:
+        """Seconds that an item behind `ahead` others waits, by what the latest took. 0 where a runner will be free."""
+        return max(0, ahead + 1 - len(self._runners)) * self._item_s / len(self._runners)
 
     @property
     def oldest_s(self) -> float:
@@ -146,6 +152,7 @@ class Batcher(Generic[Item, Result]):
                 self._threads, run, [waiting.item for waiting in batch]
             )
             run_s = time.perf_counter() - started
+            self._item_s += LATEST * (run_s / len(batch) - self._item_s)
             answers = [
                 Answered(result, started - waiting.since, run_s) for waiting, result in zip(batch, results, strict=True)
             ]

@@ -6,9 +6,9 @@ the template of the route.
 
 import asyncio
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -135,7 +135,7 @@ class ObserveMiddleware:
         if self._traces is not None and scope["path"] not in QUIET:
             span = self._traces.start(scope["method"], parent)
         place = span.context if span is not None else parent and parent.unrecorded_child()
-        request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         return _Request(request_id, state, place, span)

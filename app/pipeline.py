@@ -81,7 +81,10 @@ class Pipeline:
     @property
     def full(self) -> bool:
         """Whether as many wait as may, or as long. Whoever is being decoded will wait next, and counts."""
-        return self.waiting >= self._settings.max_queue or self.oldest_s > self._settings.max_wait_s
+        waiting = self.waiting
+        if waiting >= self._settings.max_queue:
+            return True
+        return self._batcher is not None and self._batcher.expected_wait_s(waiting) > self._settings.max_wait_s
 
     @property
     def oldest_s(self) -> float:

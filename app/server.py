@@ -37,6 +37,7 @@ class Server(uvicorn.Server):
                 app,
                 http=self._connection,  # type: ignore[arg-type] # it is called with the protocol's arguments
                 ws="none",
+                proxy_headers=False,  # nothing here depends on who asks from where
                 log_config=None,  # `app.logs` sets logging up, and `app.observe` logs requests
                 access_log=False,
                 server_header=False,

@@ -113,8 +113,8 @@ class Settings(BaseSettings):
     """Utterances that may wait. Past it the answer is 429, as waiting longer than a client does helps nobody."""
 
     max_wait_s: float = Field(0.5, gt=0)
-    """Seconds that the utterance at the head of the queue may have waited. Past it the answer is 429 too, so that those
-    who are accepted hardly wait longer, however slow the machine is."""
+    """Seconds that an utterance may have to wait for the model, as far as can be told from those before it. Past it the
+    answer is 429 too, so that those who are accepted hardly wait longer, however slow the machine is."""
 
     max_upload_bytes: int = Field(500_000_000, ge=1)
     """Most bytes that the bodies of all requests under way may have together. Past it the answer is 429. What is being

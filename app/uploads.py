@@ -38,7 +38,7 @@ class Held:
 class UploadMiddleware:
     """Refuses bodies that are too large, too slow, or more than there is room for.
 
-    `admit(scope)` may refuse a request by raising a MaeumError, before any of its body is read.
+    `admit(scope)` may refuse a request by raising a MaeumError, before any of its body is read and while it is.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, admit: Callable[[Scope], None], held: Held) -> None:
@@ -77,6 +77,10 @@ class UploadMiddleware:
                 raise Refusal(DeadlineExceeded() if arrives_until == deadline else slow) from None
             if message["type"] == "http.disconnect":
                 raise Refusal(ClientGone())
+            try:
+                self._admit(scope)  # again: what there was room for when it began may be in the way by now
+            except MaeumError as error:
+                raise Refusal(error) from error
             size = len(message.get("body", b""))
             received += size
             self._held.bytes += size
