@@ -121,9 +121,9 @@ def measure(times: int, wav: bytes) -> Iterator[Row]:
 
     with _service(free_port()) as (process, url, _), Load(url, wav) as load:
         for _ in range(times):
-            load.wait_for_more(50)
+            load.wait_for_more(150)  # by then the one before is over
             process.send_signal(signal.SIGHUP)
-        load.wait_for_more(200)
+        load.wait_for_more(150)
     yield {"fault": "reload", "times": times, **load.outcomes}
 
     with _service(free_port()) as (process, url, _), Load(url, wav) as load:
