@@ -1,4 +1,4 @@
-"""The HTTP service: routes, and the model's life from start to shutdown. What they answer is `app.schemas`'."""
+"""The HTTP service: its routes and what surrounds them. What answers is `app.service`, what it says `app.schemas`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

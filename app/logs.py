@@ -1,8 +1,8 @@
 """What is written down: lines of text for a person or of JSON for a machine, on stderr. Called by `maeum serve` alone.
 
 No line holds what anyone sent. Exceptions are written without their messages, which may quote it; so are those that
-uvicorn, asyncio, a thread or an object's end report. A line that cannot be written, to a full disk or a closed pipe,
-is lost, and nothing else.
+uvicorn, asyncio, a thread or an object's end report. A line that cannot be written, to a full disk, a closed pipe or
+one that nobody reads, is lost, and nothing else.
 """
 
 import json
@@ -10,8 +10,10 @@ import logging
 import re
 import sys
 import threading
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from queue import Full, Queue
 from typing import Any, Literal, NamedTuple, TextIO
 
 from app.errors import traceback_without_values
@@ -24,6 +26,9 @@ class Context(NamedTuple):
     trace_id: str | None = None
     span_id: str | None = None
 
+
+_MAX_LINES = 10_000  # that wait to be written, a few MB
+_LAST_S = 2.0
 
 context: ContextVar[Context | None] = ContextVar("context", default=None)
 
@@ -67,9 +72,37 @@ def configure(
     sys.unraisablehook = lambda given: failed("An object's end", given.exc_value)
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _Handler(logging.Handler):
+    """Writes in a thread of its own: where nobody reads the other end of a pipe, that thread waits, and no request."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: Queue[str | None] = Queue(_MAX_LINES)
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(self.format(record))
+        except Exception:  # noqa: BLE001 - full, or not to be formatted: it must disturb nobody, and cannot be reported
+            self.handleError(record)
+
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing: a line that cannot be written must disturb no request, and cannot be reported either."""
+        """Nothing: the line is lost."""
+
+    def close(self) -> None:
+        """Writes what is left, if that goes quickly. The interpreter calls it at its end."""
+        with suppress(Full):
+            self._lines.put_nowait(None)
+        self._thread.join(_LAST_S)
+        super().close()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            with suppress(OSError, ValueError):  # a full disk, or a stream that was closed
+                self._stream.write(line + "\n")
+                self._stream.flush()
 
 
 class JsonFormatter(logging.Formatter):

@@ -20,7 +20,15 @@ from training.cli import parser as training_parser
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / page
-    for page in ("README.md", "docs/training.md", "docs/operations.md", "examples/README.md", "benchmarks/README.md")
+    for page in (
+        "README.md",
+        "docs/training.md",
+        "docs/operations.md",
+        "docs/reliability.md",
+        "docs/privacy.md",
+        "examples/README.md",
+        "benchmarks/README.md",
+    )
 ]
 README = PAGES[0].read_text(encoding="utf-8")
 
@@ -57,7 +65,7 @@ def test_every_command_exists(line: str) -> None:
     elif "/" in program:
         assert (ROOT / program).is_file()
     else:
-        assert program in ("cp", "curl", "espeak-ng", "kill", "mv", "pip")
+        assert program in ("cp", "curl", "docker", "espeak-ng", "kill", "mv", "pip")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

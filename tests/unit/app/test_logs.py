@@ -178,3 +178,10 @@ def test_a_closed_pipe_loses_lines_and_nothing_else() -> None:
 
 def test_a_stream_that_was_closed_loses_lines_and_nothing_else() -> None:
     assert written("sys.stderr.close()\n" + LOGS_AND_GOES_ON) == ""
+
+
+def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as unread:
+        written("for _ in range(20_000): logging.getLogger('app.x').error('x' * 100)\nprint('done')", stderr=unread)
+    os.close(read)
