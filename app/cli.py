@@ -49,15 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     settings = Settings.load(host=options.host, port=options.port, **_model_options(options))
     check_exposure(settings)
-    logs.configure(settings.log_format, settings.log_level)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        listener = socket.create_server((settings.host, settings.port), family=family)
-    except OSError as error:
-        reason = error.strerror or error
-        return _fail(f"Cannot listen on {settings.host} port {settings.port}: {reason}. Try another --port.")
-    # Accepted connections inherit it; without it an answer may wait 40 ms for the client to confirm its first half.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     failures: list[MaeumError] = []
 
     def on_loaded(outcome: Pipeline | MaeumError) -> None:
@@ -68,6 +59,15 @@ def _serve(options: argparse.Namespace) -> int:
             print(_welcome(outcome, settings.host, listener.getsockname()[1]), flush=True)
 
     server = Server(create_app(settings, on_loaded=on_loaded), settings)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        reason = error.strerror or error
+        return _fail(f"Cannot listen on {settings.host} port {settings.port}: {reason}. Try another --port.")
+    # Accepted connections inherit it; without it an answer may wait 40 ms for the client to confirm its first half.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    logs.configure(settings.log_format, settings.log_level)
     print(f"Loading {settings.model} ...", flush=True)
     server.run(sockets=[listener])
     return _fail(str(failures[0])) if failures else 0

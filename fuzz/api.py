@@ -79,13 +79,18 @@ def filter_case(context: Any, case: Any) -> bool:
     """Leaves out what is right as it is and would be reported.
 
     A "forbidden" transcript that is no text: in a form all is text, and null becomes the word. A transcript of which
-    nothing is left, alone: no schema can say which. A timeout so short that a 504 is the answer that was asked for.
+    nothing is left, alone: no schema can say which. A field that is an empty list: a form then has none of that name. A
+    timeout so short that a 504 is the answer that was asked for.
     """
     timeout = next((value for name, value in (case.headers or {}).items() if name.lower() == "x-request-timeout"), 60)
     with suppress(ValueError, TypeError):
         if 0 < float(timeout) < 5:
             return False
-    if not isinstance(case.body, dict) or "transcript" not in case.body:
+    if not isinstance(case.body, dict):
+        return True
+    if any(value == [] for value in case.body.values()):
+        return False
+    if "transcript" not in case.body:
         return True
     transcript = case.body["transcript"]
     return isinstance(transcript, str) and ("audio" in case.body or bool(clean_transcript(transcript).strip()))

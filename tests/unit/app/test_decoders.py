@@ -69,13 +69,22 @@ class Pool(Decoders):
         self.close()
 
 
+# What other tests have started in this process, such as multiprocessing's own.
+OTHERS: set[int] = set()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def others() -> None:
+    OTHERS.update(children())
+
+
 def children() -> list[int]:
-    """Process ids of the processes that this one has started and that have not been waited for."""
+    """Process ids of the decoders that this process has started, those that have ended but were not waited for too."""
     pids: list[int] = []
     for task in Path("/proc/self/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
             pids += map(int, (task / "children").read_text().split())
-    return sorted(pids)
+    return sorted(pid for pid in pids if pid not in OTHERS)
 
 
 @pytest.fixture(autouse=True)
