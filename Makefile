@@ -2,11 +2,12 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
+FUZZ_SECONDS ?= 120
 VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: run serving setup test check bench clean
+.PHONY: run serving setup test check bench fuzz audit clean
 
 run: serving ## serve the starter model
 	$(BIN)/maeum serve --host $(HOST) --port $(PORT)
@@ -25,6 +26,17 @@ check: setup
 
 bench: setup ## times the engine beside the original; some minutes, on a machine that does nothing else
 	$(BIN)/python benchmarks/table.py
+
+fuzz: setup ## hostile files and requests for some minutes; FUZZ_SECONDS=3600 for longer
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python fuzz/decoder.py -max_total_time=$(FUZZ_SECONDS)
+	$(BIN)/python fuzz/api.py --seconds $(FUZZ_SECONDS)
+
+audit: setup ## an SBOM, the licences and the advisories of what serving installs; needs the internet
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit]'
+	$(PYTHON) -m venv --clear build/serving
+	build/serving/bin/python -m pip install --quiet --constraint constraints.txt '.[cpu,traces]'
+	$(BIN)/python deploy/audit.py build/serving/bin/python build/sbom.json
 
 clean: ## removes what this file makes
 	rm -rf $(VENV) build *.egg-info

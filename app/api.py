@@ -1,26 +1,32 @@
-"""The HTTP service: routes, and the model's life from start to shutdown. What they answer is `app.schemas`'."""
+"""The HTTP service: its routes and what surrounds them. What answers is `app.service`, what it says `app.schemas`."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Annotated
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, UploadFile
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Request, Response, UploadFile
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import WithJsonSchema
+from starlette.routing import Route
+from starlette.types import Scope
 
 from app import __version__
-from app.errors import InternalError, MaeumError, NotReady, traceback_without_values
-from app.middleware import BodyLimitMiddleware, RequestIdMiddleware
-from app.model import load_model
+from app.access import add_access
+from app.errors import MaeumError, NotReady, ReloadFailed
+from app.forms import FormRoute
+from app.metrics import Metrics
+from app.observe import ObserveMiddleware
+from app.pages import add_pages
+from app.patience import while_wanted
 from app.pipeline import Pipeline
 from app.problems import PREDICT_ERRORS, add_handlers, openapi_responses
-from app.schemas import Live, ModelResponse, PredictResponse, Ready
+from app.schemas import Live, ModelName, ModelResponse, PredictResponse, Ready, ReloadRequest, ReloadResponse
+from app.service import Service
 from app.settings import Settings
-
-_log = logging.getLogger(__name__)
+from app.traces import open_traces
+from app.uploads import UploadMiddleware
 
 _DESCRIPTION = """\
 Arousal from the voice, valence from the words, an emotion from both, for one Korean utterance.
@@ -32,7 +38,10 @@ in the header `X-Request-ID`; a request may bring its own.
 # Described without null: a form cannot hold one, and for it the documentation's page would not offer to choose a file.
 AudioField = Annotated[
     UploadFile | None,
-    File(description="One utterance: WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus) or MP3; any rate."),
+    File(
+        description="One utterance: WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC), WebM "
+        "(Opus, Vorbis) or AMR; any rate."
+    ),
     WithJsonSchema({"type": "string", "format": "binary"}),
 ]
 TranscriptField = Annotated[
@@ -40,33 +49,38 @@ TranscriptField = Annotated[
     Form(description="What is said in it. KEMDy20's tags are removed.", examples=["아 진짜 왜 그러는 거야"]),
     WithJsonSchema({"type": "string"}),
 ]
+TimeoutField = Annotated[
+    str | None,
+    Header(description="Seconds after which the answer is of no use; the request is then given up."),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0}),
+]
 
 
-async def ready_pipeline(request: Request) -> Pipeline:
-    """The pipeline, once it is loaded and while it lives. Raises NotReady."""
-    pipeline: Pipeline | None = request.app.state.pipeline
-    failure: MaeumError | None = request.app.state.failure
-    if failure is not None:
-        raise NotReady(f"The model cannot be loaded: {failure}")
-    if pipeline is None or not pipeline.alive:
-        raise NotReady
-    return pipeline
+async def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
 
 
-ReadyPipeline = Annotated[Pipeline, Depends(ready_pipeline)]
+CurrentService = Annotated[Service, Depends(service_of)]
 
-routes = APIRouter()
+routes = APIRouter(route_class=FormRoute)
 
 
 @routes.post("/predict", responses=openapi_responses(*PREDICT_ERRORS))
 async def predict(
-    request: Request, pipeline: ReadyPipeline, audio: AudioField = None, transcript: TranscriptField = None
+    request: Request,
+    service: CurrentService,
+    audio: AudioField = None,
+    transcript: TranscriptField = None,
+    x_request_timeout: TimeoutField = None,
 ) -> PredictResponse:
     """Judges one utterance by its audio, its transcript, or both.
 
     Without audio `arousal` is null, without a transcript `valence` is; the emotion is judged by what there is.
     """
-    answer = await pipeline.predict(None if audio is None else audio.file, transcript)
+    work = service.predict(None if audio is None else audio.file, transcript)
+    answer = await while_wanted(work, request.state.deadline, request.receive)
+    request.state.timing = answer.timing_ms
     return PredictResponse(**dict(answer), request_id=request.state.request_id)
 
 
@@ -77,15 +91,16 @@ async def live() -> Live:
 
 
 @routes.get("/health/ready", responses=openapi_responses(NotReady))
-async def ready(pipeline: ReadyPipeline) -> Ready:
-    """Answers 200 when the model is loaded, checked against its SHA-256, warmed, and taking requests."""
+async def ready(service: CurrentService) -> Ready:
+    """Answers 200 when the model is loaded, checked against its SHA-256, warmed, and new requests should come here."""
+    service.check_ready()
     return Ready()
 
 
 @routes.get("/model", responses=openapi_responses(NotReady))
-async def model(pipeline: ReadyPipeline) -> ModelResponse:
+async def model(service: CurrentService) -> ModelResponse:
     """The manifest and the card of the model being served."""
-    served = pipeline.model
+    served = service.pipeline.model
     return ModelResponse(
         manifest=served.manifest, card=served.card, precision=served.precision, provider=served.provider
     )
@@ -96,6 +111,31 @@ async def root() -> RedirectResponse:
     return RedirectResponse("docs")
 
 
+metrics_routes = APIRouter()
+
+
+@metrics_routes.get("/metrics", response_class=PlainTextResponse)
+def metrics(service: CurrentService) -> Response:
+    """What is counted and measured, in Prometheus' text format."""
+    service.measure()
+    body, media_type = service.metrics.render()
+    return Response(body, media_type=media_type)
+
+
+admin_routes = APIRouter(prefix="/admin")
+
+
+@admin_routes.post("/reload", responses=openapi_responses(ReloadFailed))
+async def reload(service: CurrentService, asked: ReloadRequest) -> ReloadResponse:
+    """Loads a model and serves it from then on, without a failed request; answers when that is done.
+
+    `{}` asks for the model of the settings, which for a NAME is its newest version by then. The body must be said to be
+    JSON, which a page of another site cannot do unasked.
+    """
+    manifest = await service.reload(asked.model)
+    return ReloadResponse(model=ModelName(name=manifest.name, version=manifest.version))
+
+
 def create_app(
     settings: Settings | None = None,
     pipeline: Pipeline | None = None,
@@ -104,19 +144,19 @@ def create_app(
     """Builds the service. Nothing is loaded before it starts; then the model is, while /health/live already answers.
 
     `pipeline` is served as it is, in place of the settings' model. `on_loaded` is told the pipeline, or why there is
-    none.
+    none. Raises SettingsInvalid.
     """
     settings = settings or Settings.load()
+    service = Service(settings, Metrics(settings.max_queue), pipeline)
+    traces = open_traces()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(app, settings, pipeline, on_loaded))
+        service.start(on_loaded)
         yield
-        loading.cancel()
-        with suppress(asyncio.CancelledError):
-            await loading
-        if app.state.pipeline is not None:
-            await app.state.pipeline.close()
+        await service.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
 
     app: FastAPI = FastAPIOffline(
         docs_url="/docs",
@@ -127,33 +167,51 @@ def create_app(
         lifespan=lifespan,
         # A long transcript is refused as such, not as a part that is too large.
         form_limits={"max_part_size": settings.max_body_bytes},
+        # The framework's own spans and logs hold paths and messages as they were sent; ours are `app.observe`'s.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         # Without this the page may send the document to a validator on the internet.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    app.state.pipeline = app.state.failure = None
-    app.include_router(routes)
+    app.state.service = service
+    served = [routes]
+    if settings.metrics:
+        served.append(metrics_routes)
+    if settings.admin:
+        served.append(admin_routes)
+    for router in served:
+        app.include_router(router)
     add_handlers(app)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestIdMiddleware)
+    _describe_form(app, settings)
+    # The last added is the outermost.
+    app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), held=service.held)
+    add_access(app, settings)
+    paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
+    app.add_middleware(ObserveMiddleware, metrics=service.metrics, traces=traces, paths=paths)
+    add_pages(app, settings)
     return app
 
 
-async def _load(
-    app: FastAPI,
-    settings: Settings,
-    pipeline: Pipeline | None,
-    on_loaded: Callable[[Pipeline | MaeumError], None] | None,
-) -> None:
-    """Starts `pipeline`, or one with the settings' model, loaded in a thread."""
-    outcome: Pipeline | MaeumError
-    try:
-        outcome = pipeline or Pipeline(await asyncio.to_thread(load_model, settings), settings)
-        outcome.start()
-        app.state.pipeline = outcome
-    except MaeumError as error:
-        outcome = app.state.failure = error
-    except Exception as error:  # noqa: BLE001 - nobody awaits this task before shutdown: it must not fail in silence
-        _log.error("Loading failed.\n%s", traceback_without_values(error))
-        outcome = app.state.failure = InternalError(f"Loading failed unexpectedly ({type(error).__name__}).")
-    if on_loaded is not None:
-        on_loaded(outcome)
+def _describe_form(app: FastAPI, settings: Settings) -> None:
+    """Says in the OpenAPI document what the framework cannot: that a form holds something, and nothing else."""
+    described = app.openapi
+
+    def with_form() -> dict[str, Any]:
+        document = described()
+        body = document["paths"]["/predict"]["post"]["requestBody"]
+        body["required"] = True
+        (schema,) = [schema for name, schema in document["components"]["schemas"].items() if name.startswith("Body_")]
+        schema |= {"minProperties": 1, "additionalProperties": False}
+        schema["properties"]["transcript"]["maxLength"] = settings.max_transcript_characters
+        return document
+
+    app.openapi = with_form  # type: ignore[method-assign] # as FastAPI documents it
+
+
+def _admit(service: Service) -> Callable[[Scope], None]:
+    """Refuses, before its body is read, a request that would be refused after it."""
+
+    def admit(scope: Scope) -> None:
+        if scope["path"] == "/predict" and scope["method"] == "POST":
+            service.check_room()
+
+    return admit

@@ -1,31 +1,54 @@
 """Decodes an audio file into what the audio graph takes: mono 16 kHz float32. Serving and training share it.
 
-Nothing of HTTP and no features: the log-mel front-end is inside the exported graph.
+Nothing of HTTP and no features: the log-mel front-end is inside the exported graph. Whoever decodes what strangers send
+does so in `app.decoders`' processes, which may crash or hang.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import soundfile
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from app.containers import read_wav, skip_id3, sniff
-from app.errors import AudioEmpty, AudioTooLong, AudioUndecodable
+from app import libav
+from app.containers import Container, read_wav, skip_id3, sniff
+from app.errors import AudioEmpty, AudioTooLong, AudioTooManyChannels, AudioUndecodable
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 SAMPLE_RATE = 16_000  # Hz
 
-# An utterance lasts seconds. The bounds are wide enough to report the true length of a clip sent whole by mistake, and
-# keep a few kilobytes of forged FLAC from becoming gigabytes; both are checked while decoding, never from a header.
-MAX_DURATION_S = 600
-MAX_VALUES = 30_000_000  # frames x channels: five minutes of stereo at 48 kHz; mono, 120 MB of float32
 # Below, there is no voice; a forged rate of a few Hz would make resampling explode. Above, no equipment records.
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz
 # Large enough that a block costs more than the call, small enough to stay in the cache.
 _BLOCK_VALUES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a clip may take. An utterance lasts seconds and takes far less.
+
+    The bounds are wide enough to report the true length of a clip sent whole by mistake, and keep a few kilobytes of
+    forged FLAC from becoming gigabytes. They are checked while decoding; a header only makes the refusal come sooner.
+    """
+
+    max_duration_s: float = 600
+    max_channels: int = 8
+    max_decoded_bytes: int = 120_000_000
+    """Of float32, over all channels: five minutes of stereo at 48 kHz."""
+
+    @classmethod
+    def of(cls, settings: "Settings") -> Self:
+        return cls(settings.max_duration_s, settings.max_channels, settings.max_decoded_bytes)
+
+
+_DEFAULT = Limits()
 
 
 @dataclass(frozen=True)
@@ -42,23 +65,19 @@ class Clip:
     channels: int
 
 
-def decode(data: bytes) -> Clip:
-    """Decodes a WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus) or MP3 file of any rate and channels.
+def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
+    """Decodes a file of any rate: WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, MP4 and ADTS (AAC),
+    WebM (Opus, Vorbis), AMR.
 
     Channels are averaged, then resampled by soxr (HQ). A clip that passes full scale, as float files may, is divided by
     its peak: the front-end is relative to the loudest value, so nothing is lost. The same bytes give the same samples.
 
-    Raises AudioFormatUnsupported, AudioUndecodable, AudioEmpty, AudioTooLong.
+    Raises AudioFormatUnsupported, AudioUndecodable, AudioEmpty, AudioTooLong, AudioTooManyChannels,
+    AudioTooCostly.
     """
     if not data:
         raise AudioEmpty
-    with _open(data) as file:
-        sample_rate, channels = file.samplerate, file.channels
-        _check_rate(sample_rate)
-        blocks = list(_mono_blocks(file, sample_rate, channels))
-    if not blocks:
-        raise AudioEmpty
-    mono = np.concatenate(blocks)
+    sample_rate, channels, mono = _mono(skip_id3(data), limits)
     samples = mono if sample_rate == SAMPLE_RATE else soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
     if len(samples) == 0:
         raise AudioEmpty
@@ -71,42 +90,53 @@ def decode(data: bytes) -> Clip:
     return Clip(np.ascontiguousarray(samples, dtype=np.float32), len(mono) / sample_rate, sample_rate, channels)
 
 
-def _open(data: bytes) -> soundfile.SoundFile:
-    """Opens the sniffed `data`; a WAV file's samples as raw ones, so that no header of it reaches libsndfile."""
-    data = skip_id3(data)
+def _mono(data: bytes, limits: Limits) -> tuple[int, int, NDArray[np.float32]]:
+    """The rate in Hz, the number of channels and their mean. Raises as `decode`."""
+    container = sniff(data)
+    blocks = libav.read_blocks(data, container) if container in libav.FORMATS else _read_blocks(data, container, limits)
+    sample_rate = channels = frames = max_frames = 0
+    mono: list[NDArray[np.float32]] = []
+    with closing(blocks):
+        for block_rate, block in blocks:
+            if not mono:
+                sample_rate, channels = block_rate, block.shape[1]
+                _check(sample_rate, channels, limits)
+                max_frames = int(min(limits.max_decoded_bytes // (4 * channels), limits.max_duration_s * sample_rate))
+            elif (block_rate, block.shape[1]) != (sample_rate, channels):
+                raise AudioUndecodable("The file changes its sample rate or its channels midway.")
+            frames += len(block)
+            if frames > max_frames:
+                raise AudioTooLong(f"The clip is longer than {max_frames / sample_rate:.0f} s. {AudioTooLong.sentence}")
+            # A sum of huge floats may overflow; the caller refuses what is not finite.
+            with np.errstate(over="ignore", invalid="ignore"):
+                mono.append(block.mean(axis=1, dtype=np.float32))
+    if not frames:
+        raise AudioEmpty
+    return sample_rate, channels, np.concatenate(mono)
+
+
+def _check(sample_rate: int, channels: int, limits: Limits) -> None:
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise AudioUndecodable(f"The file claims a sample rate of {sample_rate} Hz, which no recording has.")
+    if channels > limits.max_channels:
+        most = f"The audio has {channels} channels and may have {limits.max_channels}."
+        raise AudioTooManyChannels(f"{most} {AudioTooManyChannels.sentence}")
+
+
+def _read_blocks(data: bytes, container: Container, limits: Limits) -> Generator[libav.Block]:
+    """Yields what libsndfile reads. Of a WAV file it gets the raw samples, so that no header of it reaches it."""
     raw: dict[str, Any] = {}
-    if sniff(data) == "wav":
+    if container == "wav":
         wav = read_wav(data)
-        _check_rate(wav.sample_rate)
+        _check(wav.sample_rate, wav.channels, limits)
         data = wav.data
         raw = {"format": "RAW", "endian": "LITTLE", "subtype": wav.encoding}
         raw |= {"samplerate": wav.sample_rate, "channels": wav.channels}
     try:
-        return soundfile.SoundFile(io.BytesIO(data), **raw)
+        with soundfile.SoundFile(io.BytesIO(data), **raw) as file:
+            _check(file.samplerate, file.channels, limits)
+            frames = max(1, _BLOCK_VALUES // file.channels)
+            while len(block := file.read(frames, dtype="float32", always_2d=True)):
+                yield file.samplerate, block
     except (soundfile.LibsndfileError, ValueError, TypeError) as error:
         raise AudioUndecodable from error
-
-
-def _check_rate(sample_rate: int) -> None:
-    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-        raise AudioUndecodable(f"The file claims a sample rate of {sample_rate} Hz, which no recording has.")
-
-
-def _mono_blocks(file: soundfile.SoundFile, sample_rate: int, channels: int) -> Iterator[NDArray[np.float32]]:
-    """Yields the mean over channels, block by block. Raises AudioTooLong past a bound, AudioUndecodable."""
-    block_frames = max(1, _BLOCK_VALUES // channels)
-    max_frames = min(MAX_VALUES // channels, MAX_DURATION_S * sample_rate)
-    frames = 0
-    while True:
-        try:
-            block = file.read(block_frames, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise AudioUndecodable from error
-        if len(block) == 0:
-            return
-        frames += len(block)
-        if frames > max_frames:
-            raise AudioTooLong(f"The clip is longer than {max_frames / sample_rate:.0f} s. {AudioTooLong.sentence}")
-        # A sum of huge floats may overflow; the caller refuses what is not finite.
-        with np.errstate(over="ignore", invalid="ignore"):
-            yield block.mean(axis=1, dtype=np.float32)

@@ -19,6 +19,7 @@ from app.errors import InferenceFailed, NotReady, QueueFull, traceback_without_v
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LATEST = 0.1  # the weight of a batch in the average of what items take
 PADDING = 0.2  # of a batch's cost: more would cost more than an item gains by not waiting for a batch of its length
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Batcher(Generic[Item, Result]):
 
     `cost(item)` is what an item takes up alone; a batch is as dear as its dearest item times its size, since all are
     padded to the longest. At most `max_batch` items or `max_cost` leave together (an item dearer than that leaves
-    alone), and at most `max_queue` wait.
+    alone), and at most `max_queue` wait. `on_batch` is told the size of each batch that leaves.
     """
 
     def __init__(
@@ -56,11 +57,14 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         max_cost: int,
         max_queue: int,
+        on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
+        self._on_batch = on_batch
         self._runners, self._cost = runners, cost
         self._max_batch, self._max_cost, self._max_queue = max_batch, max_cost, max_queue
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._arrived = asyncio.Event()
+        self._item_s = 0.0  # what an item has taken a runner, of late
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._threads = ThreadPoolExecutor(max_workers=len(runners), thread_name_prefix="inference")
@@ -74,6 +78,15 @@ class Batcher(Generic[Item, Result]):
     def waiting(self) -> int:
         """Items in the queue, those in running batches not among them."""
         return len(self._queue)
+
+    def expected_wait_s(self, ahead: int) -> float:
+        """Seconds that an item behind `ahead` others waits, by what the latest took. 0 where a runner will be free."""
+        return max(0, ahead + 1 - len(self._runners)) * self._item_s / len(self._runners)
+
+    @property
+    def oldest_s(self) -> float:
+        """Seconds that the oldest item in the queue has waited; 0 where none waits."""
+        return time.perf_counter() - self._queue[0].since if self._queue else 0.0
 
     def start(self) -> None:
         """Begins to take batches. Called inside the event loop."""
@@ -133,11 +146,13 @@ class Batcher(Generic[Item, Result]):
     async def _answer(self, batch: list[_Waiting[Item, Result]], run: Callable[[list[Item]], Sequence[Result]]) -> None:
         """Runs `batch` and answers everyone in it, whatever happens in `run`."""
         started = time.perf_counter()
+        self._on_batch(len(batch))
         try:
             results = await asyncio.get_running_loop().run_in_executor(
                 self._threads, run, [waiting.item for waiting in batch]
             )
             run_s = time.perf_counter() - started
+            self._item_s += LATEST * (run_s / len(batch) - self._item_s)
             answers = [
                 Answered(result, started - waiting.since, run_s) for waiting, result in zip(batch, results, strict=True)
             ]

@@ -1,31 +1,32 @@
-"""`maeum serve`, `maeum predict` and `maeum models`: the commands of a user. Training has its own."""
+"""`maeum serve`, `predict`, `models` and `key`: the commands of a user. Training has its own."""
 
 import argparse
 import io
 import json
 import os
-import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import uvicorn
 from tqdm import tqdm
 
-from app import __version__
+from app import __version__, logs
 from app.api import create_app
 from app.errors import MaeumError
+from app.keys import print_new_key
+from app.listening import check_exposure
+from app.manifest import Manifest
 from app.model import load_model
 from app.pipeline import Pipeline
+from app.remote import RemoteStore, is_address
 from app.schemas import Answer
+from app.server import Server
 from app.settings import Settings
 from app.store import list_versions, load_manifest
-
-# How long a request under way may still take when the service is told to stop.
-_SHUTDOWN_S = 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = Settings.load(host=options.host, port=options.port, **_model_options(options))
+    check_exposure(settings)
+    logs.configure(settings.log_format, settings.log_level)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family)
@@ -64,10 +67,7 @@ def _serve(options: argparse.Namespace) -> int:
         else:
             print(_welcome(outcome, settings.host, listener.getsockname()[1]), flush=True)
 
-    # Being told to stop is no failure; uvicorn raises the signal again once it has finished.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    app = create_app(settings, on_loaded=on_loaded)
-    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=_SHUTDOWN_S))
+    server = Server(create_app(settings, on_loaded=on_loaded), settings)
     print(f"Loading {settings.model} ...", flush=True)
     server.run(sockets=[listener])
     return _fail(str(failures[0])) if failures else 0
@@ -98,9 +98,9 @@ def _models(options: argparse.Namespace) -> int:
     settings = Settings.load(model_store=options.model_store)
     rows = [("MODEL", "PRECISIONS", "SIZE", "LICENCE", "CREATED")]
     failed = False
-    for folder in list_versions(Path(settings.model_store)):
+    for read in _manifests(settings):
         try:
-            manifest = load_manifest(folder)
+            manifest = read()
         except MaeumError as error:
             failed = bool(_fail(str(error)))
             continue
@@ -113,12 +113,25 @@ def _models(options: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _manifests(settings: Settings) -> list[Callable[[], Manifest]]:
+    """What reads the manifest of each version in the model store."""
+    if not is_address(settings.model_store):
+        return [partial(load_manifest, folder) for folder in list_versions(Path(settings.model_store))]
+    store = RemoteStore(settings.model_store)
+    return [partial(store.manifest, version) for version in store.versions()]
+
+
+def _key(options: argparse.Namespace) -> int:
+    print_new_key(options.name, options.admin)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="maeum", description="Emotion of Korean utterances, from voice and words.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     store = argparse.ArgumentParser(add_help=False)
-    store.add_argument("--model-store", type=Path, metavar="FOLDER", help="folder of the models")
+    store.add_argument("--model-store", metavar="STORE", help="folder of the models, or an address such as s3://...")
     model = argparse.ArgumentParser(add_help=False, parents=[store])
     model.add_argument("--model", help="NAME (its newest version) or NAME/VERSION (default: starter)")
     model.add_argument("--precision", choices=["auto", "fp32", "fp16", "int8"], help="default: auto")
@@ -137,6 +150,11 @@ def _parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", parents=[store], help="list the models in the model store")
     models.set_defaults(command=_models)
+
+    key = commands.add_parser("key", help="make an API key, and its line for the file of keys")
+    key.add_argument("name", metavar="NAME", help="whose it is: letters, digits, dots, underscores, hyphens")
+    key.add_argument("--admin", action="store_true", help="may also use /admin")
+    key.set_defaults(command=_key)
     return parser
 
 

@@ -10,16 +10,15 @@ from typing import Literal
 
 from app.errors import AudioEmpty, AudioFormatUnsupported, AudioUndecodable
 
-Container = Literal["wav", "flac", "ogg", "mp3"]
+Container = Literal["wav", "flac", "ogg", "mp3", "mp4", "matroska", "adts", "amr"]
 
 _ID3_HEADER_BYTES = 10
 _OGG_HEADER_BYTES = 27
+_ADTS_HEADER_BYTES = 7
 
 # What people send most often beside the supported formats, so that the answer can name it.
 _KNOWN_UNSUPPORTED = (
-    (4, b"ftyp", "MP4 (m4a, AAC)"),
-    (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"),
-    (0, b"#!AMR", "AMR"),
+    (0, b"#!AMR", "AMR of several channels"),
     (0, b"FORM", "AIFF"),
     (0, b"caff", "CAF"),
     (0, b"RF64", "RF64"),
@@ -77,6 +76,14 @@ def sniff(data: bytes) -> Container:
         return "ogg"
     if _is_mp3_frame(data):
         return "mp3"
+    if data[4:8] == b"ftyp":
+        return "mp4"
+    if data[:4] == b"\x1a\x45\xdf\xa3":  # EBML; WebM is Matroska with fewer codecs
+        return "matroska"
+    if data.startswith((b"#!AMR\n", b"#!AMR-WB\n")):
+        return "amr"
+    if _is_adts_frame(data):
+        return "adts"
     for offset, magic, name in _KNOWN_UNSUPPORTED:
         if data[offset : offset + len(magic)] == magic:
             raise AudioFormatUnsupported(f"This looks like {name}. {AudioFormatUnsupported.sentence}")
@@ -138,3 +145,17 @@ def _is_mp3_frame(data: bytes) -> bool:
     version, layer = data[1] >> 3 & 0b11, data[1] >> 1 & 0b11
     bitrate, sample_rate = data[2] >> 4, data[2] >> 2 & 0b11
     return version != 0b01 and layer == 0b01 and bitrate not in (0b0000, 0b1111) and sample_rate != 0b11
+
+
+def _is_adts_frame(data: bytes) -> bool:
+    """Whether `data` begins with a frame of AAC that the next one follows, or the end: its header alone is common."""
+    start = _adts_frame_bytes(data)
+    return start > 0 and (start >= len(data) or _adts_frame_bytes(data[start : start + _ADTS_HEADER_BYTES]) > 0)
+
+
+def _adts_frame_bytes(data: bytes) -> int:
+    """The length that an ADTS header at the beginning of `data` gives its frame, itself included; 0 for none."""
+    if len(data) < _ADTS_HEADER_BYTES or data[0] != 0xFF or data[1] & 0xF6 != 0xF0 or data[2] >> 2 & 0xF > 12:
+        return 0
+    frame_bytes = (data[3] & 0b11) << 11 | data[4] << 3 | data[5] >> 5
+    return frame_bytes if frame_bytes > _ADTS_HEADER_BYTES else 0

@@ -2,6 +2,8 @@
 
 MaeumError
 ├── RequestError             the sender can do something about it
+│   ├── HttpInvalid          http_invalid
+│   ├── HeadersTooLarge      headers_too_large
 │   ├── InvalidRequest       invalid_request
 │   ├── UnknownField         unknown_field
 │   ├── DuplicateField       duplicate_field
@@ -63,6 +65,16 @@ class MaeumError(Exception):
 
 class RequestError(MaeumError):
     """The sender can do something about it: 4xx."""
+
+
+class HttpInvalid(RequestError):
+    code, status, title = "http_invalid", 400, "This is not HTTP"
+    sentence = "The bytes that came are no HTTP/1.1 request; check the client, and any proxy before the service."
+
+
+class HeadersTooLarge(RequestError):
+    code, status, title = "headers_too_large", 431, "The headers are too large"
+    sentence = "The headers of a request may have at most 64 kB together."
 
 
 class InvalidRequest(RequestError):
@@ -159,7 +171,10 @@ class AudioError(RequestError):
 
 class AudioFormatUnsupported(AudioError):
     code, status, title = "audio_format_unsupported", 415, "The audio format is not supported"
-    sentence = "Send WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC), WebM (Opus, Vorbis) or AMR."
+    sentence = (
+        "Send WAV (PCM, float, A-law or mu-law), FLAC, OGG (Vorbis or Opus), MP3, M4A (AAC), "
+        "WebM (Opus or Vorbis) or AMR."
+    )
 
 
 class AudioUndecodable(AudioError):

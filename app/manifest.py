@@ -15,7 +15,8 @@ Heard = Literal["audio", "text", "both"]
 HEARD: tuple[Heard, ...] = ("audio", "text", "both")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Inside the version's folder")]
+# Inside the version's folder, and of a kind that holds no code: never a pickle.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.(onnx|json|safetensors|md)$")]
 
 
 class _Frozen(BaseModel):

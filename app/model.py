@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.buckets import Buckets
+from app.cache import ModelCache
 from app.engine import Engine, Prediction, Utterance
 from app.errors import ModelCorrupt, ModelNotFound
 from app.manifest import Manifest, Precision
+from app.remote import RemoteStore, is_address
 from app.sessions import Device, Provider
 from app.settings import Settings
 from app.store import find_version, load_manifest, verify
@@ -38,14 +40,12 @@ class Model:
 
 def load_model(settings: Settings) -> Model:
     """Finds, checks, loads and warms the model. Takes seconds. Raises StartError or InferenceFailed."""
-    folder = find_version(Path(settings.model_store), settings.model)
-    manifest = load_manifest(folder)
-    verify(folder, manifest)
+    folder, manifest = _find(settings)
     precision = choose_precision(manifest, settings)
     try:
         tokenizer = TextTokenizer(folder / manifest.text.tokenizer.file, manifest.text.max_tokens)
     except ValueError as error:
-        raise ModelCorrupt(f"{folder}: {error}.") from error
+        raise ModelCorrupt(f"{manifest.name}/{manifest.version}: {error}.") from error
     threads = settings.threads or physical_cores()
     if settings.provider == "cuda":
         devices = [Device("cuda", threads, number, settings.gpu_memory_bytes) for number in settings.gpu_numbers]
@@ -58,6 +58,16 @@ def load_model(settings: Settings) -> Model:
     card = (folder / manifest.card.file).read_text(encoding="utf-8")
     runners = [engine.predict for engine in engines for _ in range(engine.concurrency)]
     return Model(manifest, card, tokenizer, runners, precision, settings.provider)
+
+
+def _find(settings: Settings) -> tuple[Path, Manifest]:
+    """The model's folder, fetched where the store is an address, and its manifest; every file of it checked."""
+    if is_address(settings.model_store):
+        return ModelCache(settings.model_cache, RemoteStore(settings.model_store)).fetch(settings.model)
+    folder = find_version(Path(settings.model_store), settings.model)
+    manifest = load_manifest(folder)
+    verify(folder, manifest)
+    return folder, manifest
 
 
 def choose_precision(manifest: Manifest, settings: Settings) -> Precision:

@@ -1,5 +1,6 @@
 """How a failure becomes an HTTP answer: RFC 9457 `application/problem+json`, and its place in the OpenAPI document."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -7,13 +8,19 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from app.errors import (
     AudioEmpty,
     AudioFormatUnsupported,
+    AudioTooCostly,
     AudioTooLong,
+    AudioTooManyChannels,
     AudioUndecodable,
     BodyTooLarge,
+    DeadlineExceeded,
+    DecoderUnavailable,
+    DuplicateField,
     InferenceFailed,
     InternalError,
     InvalidRequest,
@@ -23,8 +30,13 @@ from app.errors import (
     NothingGiven,
     NotReady,
     QueueFull,
+    TimeoutInvalid,
     TranscriptTooLong,
+    UnknownField,
+    UploadsFull,
+    UploadTooSlow,
 )
+from app.forms import Refusal
 from app.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -32,32 +44,54 @@ MEDIA_TYPE = "application/problem+json"
 # Everything that POST /predict can answer instead of a prediction.
 PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     BodyTooLarge,
+    UploadTooSlow,
     AudioFormatUnsupported,
     AudioUndecodable,
     AudioEmpty,
     AudioTooLong,
+    AudioTooManyChannels,
+    AudioTooCostly,
     NothingGiven,
     TranscriptTooLong,
+    UnknownField,
+    DuplicateField,
+    TimeoutInvalid,
     InvalidRequest,
     QueueFull,
+    UploadsFull,
     InferenceFailed,
     InternalError,
     NotReady,
+    DecoderUnavailable,
+    DeadlineExceeded,
 )
 
 # What the framework itself raises, by status.
-_FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotAllowed, 413: BodyTooLarge}
+_FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotAllowed}
 
 # Seconds. A batch takes less than one, and so does the rest of most loads.
-_RETRY_AFTER = {QueueFull.code: "1", NotReady.code: "1"}
+_RETRY_AFTER = dict.fromkeys([error.code for error in (QueueFull, UploadsFull, NotReady, DecoderUnavailable)], "1")
 
 
-def problem_response(error: MaeumError, request_id: str) -> JSONResponse:
-    """`error` as an answer."""
-    headers = {"Retry-After": _RETRY_AFTER[error.code]} if error.code in _RETRY_AFTER else None
-    return JSONResponse(
-        _problem(type(error), str(error), request_id).model_dump(), error.status, headers, media_type=MEDIA_TYPE
-    )
+class _ProblemResponse(JSONResponse):
+    """A problem. When it is sent it leaves its code in the request's state, where `app.observe` finds it."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: dict[str, Any], status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(problem, status, headers)
+        self._code = problem["code"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["problem"] = self._code
+        await super().__call__(scope, receive, send)
+
+
+def problem_response(error: MaeumError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """`error` as an answer, with `headers`, which may say a better Retry-After than the usual."""
+    usual = {"Retry-After": _RETRY_AFTER[error.code]} if error.code in _RETRY_AFTER else {}
+    problem = _problem(type(error), str(error), request_id)
+    return _ProblemResponse(problem.model_dump(), error.status, {**usual, **(headers or {})})
 
 
 def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, Any]]:
@@ -87,10 +121,14 @@ def add_handlers(app: FastAPI) -> None:
         sentence = f"Wrong: {', '.join(fields)}. {InvalidRequest.sentence}"
         return problem_response(InvalidRequest(sentence), request.state.request_id)
 
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> JSONResponse:
+        return problem_response(refusal.error, request.state.request_id)
+
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:
         kind = _FRAMEWORK_ERRORS.get(error.status_code, InvalidRequest if error.status_code < 500 else InternalError)
-        response = problem_response(kind(error.detail if kind is BodyTooLarge else None), request.state.request_id)
+        response = problem_response(kind(), request.state.request_id)
         response.headers.update(error.headers or {})
         return response
 

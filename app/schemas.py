@@ -2,12 +2,20 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.manifest import GRAPH_NAMES, Manifest, Precision
 
 Modality = Literal["audio", "text"]
 WarningCode = Literal["audio_truncated", "audio_silent", "audio_too_short", "transcript_truncated", "transcript_empty"]
+
+WARNINGS: dict[WarningCode, str] = {
+    "audio_truncated": "The clip is longer than the model hears; the rest was left out.",
+    "audio_silent": "The clip is silent, or nearly; arousal and emotion mean little.",
+    "audio_too_short": "The clip is too short to judge; arousal and emotion mean little.",
+    "transcript_truncated": "The transcript is longer than the model reads; the rest was left out.",
+    "transcript_empty": "The transcript holds only transcription tags; the answer is judged by the voice alone.",
+}
 
 _EXAMPLE: dict[str, Any] = {
     "arousal": 3.41,
@@ -85,7 +93,7 @@ class ModelName(_Frozen):
 class Warned(_Frozen):
     """Something that makes the answer worth less, though there is one."""
 
-    code: WarningCode
+    code: WarningCode = Field(description="\n".join(f"- {code}: {meaning}" for code, meaning in WARNINGS.items()))
     detail: str
 
 
@@ -146,6 +154,26 @@ class Live(_Frozen):
 
 class Ready(_Frozen):
     status: Literal["ready"] = "ready"
+
+
+class ReloadRequest(BaseModel):
+    """What to serve from now on."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"model": "starter"}]},
+    )
+
+    model: str | None = None
+    """NAME, which is its newest version, or NAME/VERSION; null for that of the settings."""
+
+
+class ReloadResponse(_Frozen):
+    """What is served now."""
+
+    model: ModelName
 
 
 class Problem(_Frozen):

@@ -50,24 +50,20 @@ class Device:
 
 def open_session(path: Path, name: GraphName, device: Device) -> Any:
     """An `onnxruntime.InferenceSession` of the graph `name`. Raises ModelCorrupt, ProviderUnavailable."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = device.threads
-    options.log_severity_level = _ERRORS_ONLY
-    # Threads that spin while they wait take the cores from decoding and from other processes.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not has_vnni():
-        # There a product of uint8 by int8 overflows in silence; with weights read as uint8 it does not, and is slower.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    options = session_options(device.threads)
     # On a CPU the fused operator takes six times as long as an addition and a normalisation.
     slow = ["SkipLayerNormFusion"] if device.provider == "cpu" else []
     if device.provider == "cuda":
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise ProviderUnavailable
         onnxruntime.preload_dlls()
+    said = f"{'/'.join(path.parts[-3:-1])}: {path.name}"
     try:
+        # It refuses weights that lie outside the graph's folder, through links too.
         session = onnxruntime.InferenceSession(path, options, providers=device.providers(), disabled_optimizers=slow)
-    except Exception as error:  # onnxruntime's exceptions have no base of their own
-        raise ModelCorrupt(f"{path} cannot be loaded by onnxruntime {onnxruntime.__version__}: {error}") from error
+    except Exception as error:  # onnxruntime's exceptions have no base of their own, and their messages hold paths
+        kind = type(error).__name__
+        raise ModelCorrupt(f"{said} cannot be loaded by onnxruntime {onnxruntime.__version__} ({kind}).") from error
     # That the runtime was built for CUDA does not mean that there is a GPU: it falls back to the CPU in silence.
     if device.provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ProviderUnavailable
@@ -75,8 +71,21 @@ def open_session(path: Path, name: GraphName, device: Device) -> Any:
     has_inputs = {value.name for value in session.get_inputs()} == set(inputs)
     has_outputs = {value.name for value in session.get_outputs()} >= set(outputs)
     if not (has_inputs and has_outputs):
-        raise ModelCorrupt(f"{path} is no {name} graph, which takes {inputs} and gives {outputs}.")
+        raise ModelCorrupt(f"{said} is no {name} graph, which takes {inputs} and gives {outputs}.")
     return session
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """What every session of a version's graphs is opened with, so that its integer products are exact."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    # Threads that spin while they wait take the cores from decoding and from other processes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not has_vnni():
+        # There a product of uint8 by int8 overflows in silence; with weights read as uint8 it does not, and is slower.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     """Who may ask where there is no `keys_file`. loopback: the service listens only where other machines cannot reach
     it, and refuses to start elsewhere. anyone: it listens anywhere, and whoever reaches it may ask."""
 
-    keep_alive_s: float = Field(5, gt=0)
+    keep_alive_s: int = Field(5, ge=1)
     """Seconds that a connection may stay open without a request."""
 
     header_timeout_s: float = Field(10, gt=0)
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     """Seconds after SIGTERM in which requests are still taken while `/health/ready` already answers 503, so that a load
     balancer has time to look elsewhere."""
 
-    grace_s: float = Field(30, gt=0)
+    grace_s: int = Field(30, ge=1)
     """Seconds that the requests under way then have to finish."""
 
     # What to serve, and where to run it
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     """Most memory that a replica may take on its GPU. 0: what its largest batch needs."""
 
     threads: int = Field(0, ge=0)
-    """Threads inside one operator. 0: as many as there are physical cores."""
+    """Threads inside one operator and, on a CPU, utterances at a time. 0: as many as there are physical cores."""
 
     # What a request may be
 
@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     decode_timeout_s: float = Field(10, gt=0)
     """Seconds that decoding a clip may take. The process that does it is then replaced."""
 
-    decode_memory_bytes: int = Field(1_000_000_000, ge=1)
+    decode_memory_bytes: int = Field(1_000_000_000, ge=200_000_000)
     """Most memory that a process that decodes may take, above what it takes at its start."""
 
     timeout_s: float = Field(30, gt=0)
@@ -112,8 +112,13 @@ class Settings(BaseSettings):
     max_queue: int = Field(64, ge=1)
     """Utterances that may wait. Past it the answer is 429, as waiting longer than a client does helps nobody."""
 
+    max_wait_s: float = Field(0.5, gt=0)
+    """Seconds that an utterance may have to wait for the model, as far as can be told from those before it. Past it the
+    answer is 429 too, so that those who are accepted hardly wait longer, however slow the machine is."""
+
     max_upload_bytes: int = Field(500_000_000, ge=1)
-    """Most memory that all requests under way may take together. Past it the answer is 429."""
+    """Most bytes that the bodies of all requests under way may have together. Past it the answer is 429. What is being
+    decoded is in memory twice."""
 
     max_batch: int = Field(16, ge=1)
     """Utterances in one batch, on a GPU. On a CPU a batch is no faster than its utterances side by side."""

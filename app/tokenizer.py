@@ -28,6 +28,8 @@ class TextTokenizer:
         try:
             text = path.read_text(encoding="utf-8")
             self._tokenizer = Tokenizer.from_str(text)
+        except OSError as error:
+            raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
         except Exception as error:  # tokenizers raises bare Exception
             raise ValueError(f"{path.name} is no tokenizer: {error}") from error
         if max_tokens <= self._tokenizer.num_special_tokens_to_add(is_pair=False):

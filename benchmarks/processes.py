@@ -1,7 +1,7 @@
 """A service as a tree of processes: started, waited for, weighed and stopped. Linux only, as it reads /proc.
 
-The processes of a tree are told by a mark in their environment, which children inherit wherever they move to; some
-frameworks start daemons that leave their parent.
+The processes of a tree are told by a mark in their environment, which children inherit wherever they move to: some
+frameworks start daemons that leave their parent. Children that were given another environment are told by their parent.
 """
 
 import asyncio
@@ -71,14 +71,18 @@ class Service:
         raise RuntimeError(f"The service does not answer:\n{self._log.read_text(errors='replace')[-4000:]}")
 
     def pids(self) -> list[int]:
-        """Of all processes of the tree."""
-        found = []
+        """Of all processes of the tree: those with the mark, and their children, which may have another environment."""
+        marked, parents = set(), {}
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
                 with suppress(OSError):
+                    # The name, in brackets, may hold anything; behind it come the state and the parent.
+                    parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
                     if self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                        found.append(int(folder.name))
-        return found
+                        marked.add(int(folder.name))
+        while found := {pid for pid, parent in parents.items() if parent in marked} - marked:
+            marked |= found
+        return sorted(marked)
 
     def memory(self) -> dict[str, float]:
         """MB: `rss` and `peak_rss` of the first process, and `tree` of all, where a page that n share counts 1/n."""

@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from app.manifest import GraphName
+from app.model import physical_cores
 from app.padding import right_pad
+from app.sessions import Device, open_session
 from training.errors import TrainingError
 from training.features import HOP_LENGTH, SAMPLE_RATE
 from training.graphs import SIGNATURES
@@ -122,13 +124,9 @@ def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def _sessions(graphs: dict[GraphName, Path]) -> Sessions:
-    options = onnxruntime.SessionOptions()
-    # Beside a training on the same cores, threads that spin while they wait take minutes from each other.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return {
-        name: onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        for name, path in graphs.items()
-    }
+    """As the service opens them: what it serves is what is compared."""
+    device = Device("cpu", physical_cores())
+    return {name: open_session(path, name, device) for name, path in graphs.items()}
 
 
 def _in_graphs(sessions: Sessions, case: Case) -> list[Arrays]:

@@ -35,7 +35,7 @@ def document(client: TestClient) -> Any:
 
 
 def test_every_route_is_described(document: Any) -> None:
-    assert set(document["paths"]) == {"/predict", "/health/live", "/health/ready", "/model"}
+    assert set(document["paths"]) == {"/predict", "/health/live", "/health/ready", "/model", "/metrics"}
     for methods in document["paths"].values():
         for operation in methods.values():
             assert operation["description"]

@@ -1,5 +1,6 @@
 """What the README and the guides tell people to type exists, and what they show is what comes back."""
 
+import importlib
 import json
 import re
 import shlex
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from uvicorn.main import main as uvicorn_command
 
 from app import cli
 from app.api import create_app
@@ -16,7 +18,18 @@ from app.settings import Settings
 from training.cli import parser as training_parser
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / page for page in ("README.md", "docs/training.md", "examples/README.md", "benchmarks/README.md")]
+PAGES = [
+    ROOT / page
+    for page in (
+        "README.md",
+        "docs/training.md",
+        "docs/operations.md",
+        "docs/reliability.md",
+        "docs/privacy.md",
+        "examples/README.md",
+        "benchmarks/README.md",
+    )
+]
 README = PAGES[0].read_text(encoding="utf-8")
 
 
@@ -30,7 +43,10 @@ def typed() -> list[str]:
 
 @pytest.mark.parametrize("line", typed())
 def test_every_command_exists(line: str) -> None:
-    words = [word.removeprefix(".venv/bin/") for word in shlex.split(line)]
+    words = [word.removeprefix(".venv/bin/") for word in shlex.split(line.partition(" >> ")[0])]
+    while re.match(r"[A-Z_]+=", words[0]):
+        name = words.pop(0).partition("=")[0]
+        assert name.removeprefix("MAEUM_").lower() in Settings.model_fields or name == "PROMETHEUS_MULTIPROC_DIR"
     program, rest = words[0], words[1:]
     if program == "accelerate":
         program, rest = "maeum-train", rest[rest.index("training") + 1 :]
@@ -41,12 +57,15 @@ def test_every_command_exists(line: str) -> None:
         training_parser().parse_args(rest)
     elif program == "maeum":
         cli._parser().parse_args(rest)
+    elif program == "uvicorn":
+        module, _, name = uvicorn_command.make_context(program, rest).params["app"].partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
     elif program == "python":
         assert (ROOT / rest[0]).is_file()
     elif "/" in program:
         assert (ROOT / program).is_file()
     else:
-        assert program in ("curl", "espeak-ng", "pip")
+        assert program in ("cp", "curl", "docker", "espeak-ng", "kill", "mv", "pip")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -57,7 +76,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_the_answer_shown_is_the_answer_given() -> None:
     (shown,) = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.S))
-    (asked,) = (shlex.split(line) for line in typed() if line.startswith("curl"))
+    (asked,) = (shlex.split(line) for line in typed() if line.startswith("curl -F"))
     audio, transcript = (word.partition("=")[2] for word in asked if word.startswith(("audio=", "transcript=")))
     settings = Settings(threads=1)
     with TestClient(create_app(settings, Pipeline(load_model(settings), settings))) as client:

@@ -1,5 +1,7 @@
 """The shipped graphs drift from the shipped weights by what their manifest says, and no further."""
 
+from pathlib import Path
+
 import pytest
 
 from app.manifest import Manifest, Precision
@@ -8,8 +10,8 @@ from app.store import find_version, load_manifest
 from training.checkpoint import load_checkpoint
 from training.parity import Reference
 
-FOLDER = find_version(Settings.model_fields["model_store"].default, "starter")
-ROUNDED = 1.05  # the manifest gives two digits
+FOLDER = find_version(Path(Settings.model_fields["model_store"].default), "starter")
+ROUNDED = 1.1  # the manifest gives two digits, and processors add up in different orders
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def test_the_drawing_shows_every_class_and_code() -> None:
 
 def test_the_openapi_answers_have_an_example_of_each() -> None:
     responses = openapi_responses(*PREDICT_ERRORS)
-    assert set(responses) == {413, 415, 422, 429, 500, 503}
+    assert set(responses) == {408, 413, 415, 422, 429, 500, 503, 504}
     for error in PREDICT_ERRORS:
         example = responses[error.status]["content"]["application/problem+json"]["examples"][error.code]["value"]
         assert (example["code"], example["status"]) == (error.code, error.status)

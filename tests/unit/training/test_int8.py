@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from app.sessions import session_options
 from training.int8 import quantise_int8
 
 WIDTH = 64
@@ -41,7 +42,9 @@ def paths(weights: dict[str, NDArray[np.float32]], tmp_path_factory: pytest.Temp
 
 
 def _run(path: Path, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    found: list[NDArray[np.float32]] = onnxruntime.InferenceSession(path).run(["a", "b", "c"], {"x": x})
+    found: list[NDArray[np.float32]] = onnxruntime.InferenceSession(path, session_options(1)).run(
+        ["a", "b", "c"], {"x": x}
+    )
     return found
 
 
@@ -116,7 +119,7 @@ def test_large_embedding_tables_become_8_bits(tmp_path: Path) -> None:
     path = quantise_int8({"text_valence": tmp_path / "tables.onnx"}, tmp_path)["text_valence"]
     assert path.stat().st_size < 0.3 * many.nbytes
     ids = np.array([[0, 7], [19, 2]])
-    words, places = onnxruntime.InferenceSession(path).run(["words", "places"], {"ids": ids})
+    words, places = onnxruntime.InferenceSession(path, session_options(1)).run(["words", "places"], {"ids": ids})
     step = np.abs(many).max(axis=1)[ids] / 127
     assert (np.abs(words - many[ids]) <= step[:, :, None] / 2 + 1e-6).all()
     assert (places == few[ids]).all()

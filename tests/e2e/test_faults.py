@@ -1,0 +1,188 @@
+"""What may happen to a service that runs: being stopped, killed, exchanged, robbed of its disk or its decoders."""
+
+import os
+import resource
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+Start = Callable[..., Any]
+
+
+class Load:
+    """Clients that ask one request after another until told to stop, and remember how each ended."""
+
+    def __init__(self, address: str, wav: bytes, clients: int = 4) -> None:
+        self.answers: list[tuple[int, str]] = []
+        self.broken: list[str] = []
+        self._address, self._wav = address, wav
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._address, timeout=30) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = client.post("/predict", files={"audio": self._wav}, data={"transcript": "정말"})
+                except httpx.ConnectError:  # it listens no more: the request was never taken
+                    return
+                except httpx.HTTPError as error:
+                    self.broken.append(type(error).__name__)
+                    return
+                version = answer.json()["model"]["version"] if answer.status_code == 200 else answer.text
+                self.answers.append((answer.status_code, version))
+
+    def wait_for(self, count: int) -> None:
+        deadline = time.monotonic() + 30
+        while len(self.answers) < count:
+            assert time.monotonic() < deadline and not self.broken
+            time.sleep(0.005)
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def _versions(load: Load) -> set[tuple[int, str]]:
+    return set(load.answers)
+
+
+def test_sigterm_loses_nothing(start_service: Start, wav: bytes) -> None:
+    service = start_service(drain_s=1)
+    with Load(service.address, wav) as load, service.client() as client:
+        load.wait_for(20)
+        service.process.send_signal(signal.SIGTERM)
+        while (ready := client.get("/health/ready")).status_code == 200:
+            time.sleep(0.01)
+        assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
+        load.wait_for(len(load.answers) + 20)  # others are still answered
+        assert client.get("/health/live").status_code == 200
+        assert service.process.wait(timeout=30) == 0
+    assert load.broken == [] and {status for status, _ in load.answers} == {200}
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_a_request_half_sent_at_sigterm_is_answered(start_service: Start, wav: bytes) -> None:
+    service = start_service()
+    sent, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield b'--X\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n' + wav[:5000]
+        sent.set()
+        assert go_on.wait(timeout=20)
+        yield wav[5000:] + b"\r\n--X--"
+
+    headers = {"content-type": "multipart/form-data; boundary=X"}
+    with service.client() as client, ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(client.post, "/predict", content=slowly(), headers=headers)
+        assert sent.wait(timeout=20)
+        service.process.send_signal(signal.SIGTERM)
+        with pytest.raises(httpx.ConnectError):
+            while httpx.get(service.address + "/health/live"):
+                time.sleep(0.01)
+        go_on.set()
+        assert answer.result().status_code == 200
+    assert service.process.wait(timeout=20) == 0
+
+
+def test_sigkill_leaves_nothing_behind_and_it_starts_again(start_service: Start, wav: bytes) -> None:
+    service = start_service()
+    with service.client() as client:
+        assert client.post("/predict", files={"audio": wav}).status_code == 200
+    children = service.children()
+    assert children
+    service.process.kill()
+    service.process.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    again = start_service(port=int(service.address.rpartition(":")[2]))
+    with again.client() as client:
+        assert client.post("/predict", files={"audio": wav}).status_code == 200
+
+
+def test_killed_decoders_lose_no_request(start_service: Start, wav: bytes) -> None:
+    service = start_service(decoders=2)
+    with Load(service.address, wav) as load:
+        for _ in range(3):
+            load.wait_for(len(load.answers) + 100)  # by then those that were started have answered too
+            for child in service.children():
+                os.kill(child, signal.SIGKILL)
+        load.wait_for(len(load.answers) + 20)
+    assert load.broken == [] and {status for status, _ in load.answers} == {200}
+
+
+def test_a_new_version_is_served_without_a_failed_request(
+    start_service: Start, store: Path, tmp_path: Path, make_version: Callable[..., Path], wav: bytes
+) -> None:
+    growing = Path(shutil.copytree(store, tmp_path / "growing"))
+    service = start_service(model_store=growing)
+    with Load(service.address, wav) as load:
+        load.wait_for(20)
+        make_version(growing, version="0.2.0")
+        service.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 30
+        while (200, "0.2.0") not in load.answers:
+            assert time.monotonic() < deadline, service.log.read_text()
+            time.sleep(0.01)
+        load.wait_for(len(load.answers) + 20)
+    assert load.broken == [] and _versions(load) == {(200, "0.1.0"), (200, "0.2.0")}
+    first_new = load.answers.index((200, "0.2.0"))
+    assert (200, "0.1.0") not in load.answers[first_new + 4 :]  # each client had one under way
+    assert "starter/0.2.0 is served now" in service.log.read_text()
+
+
+def test_admin_reload(
+    start_service: Start, store: Path, tmp_path: Path, make_version: Callable[..., Path], wav: bytes
+) -> None:
+    growing = Path(shutil.copytree(store, tmp_path / "growing"))
+    service = start_service(model_store=growing, admin=True)
+    broken = make_version(growing, version="0.3.0")
+    (broken / "emotion.int8.onnx").write_bytes(b"x")
+    make_version(growing, name="other", version="1.0.0")
+    with Load(service.address, wav) as load, service.client() as client:
+        load.wait_for(10)
+        for asked, said in [({}, "emotion"), ({"model": "absent"}, "absent"), ({"model": "../x"}, "NAME/VERSION")]:
+            refused = client.post("/admin/reload", json=asked)
+            assert (refused.status_code, refused.json()["code"]) == (409, "reload_failed")
+            assert said in refused.json()["detail"] and str(tmp_path) not in refused.text
+        assert client.get("/health/ready").status_code == 200
+        answer = client.post("/admin/reload", json={"model": "other"})
+        assert answer.json() == {"model": {"name": "other", "version": "1.0.0"}}
+        assert client.get("/model").json()["manifest"]["name"] == "other"
+        assert client.post("/admin/reload", json={"modle": "other"}).json()["code"] == "invalid_request"
+        load.wait_for(len(load.answers) + 10)
+    assert load.broken == [] and {status for status, _ in load.answers} == {200}
+
+
+def test_admin_is_off_unless_switched_on(start_service: Start) -> None:
+    with start_service(metrics=False).client() as client:
+        assert client.post("/admin/reload").json()["code"] == "not_found"
+        assert client.get("/metrics").json()["code"] == "not_found"
+
+
+def test_a_full_disk_disturbs_nobody(start_service: Start, wav: bytes) -> None:
+    """No file may grow by a byte, and there is no folder for temporary files."""
+
+    service = start_service(environment={"TMPDIR": "/nonexistent"})
+    resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (0, 0))
+    with service.client() as client:
+        for content in (wav, wav + bytes(8_000_000)):
+            assert client.post("/predict", files={"audio": content}).status_code == 200
+        assert client.post("/predict", files={"audio": b"junk"}).status_code == 415
+        assert client.get("/health/ready").status_code == 200

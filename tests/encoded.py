@@ -1,0 +1,71 @@
+"""Makes the files that phones and browsers record, with FFmpeg's encoders."""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Kind(NamedTuple):
+    """A muxer, an encoder, a rate in Hz and a number of channels that both take, and the MP4 muxer's flags."""
+
+    muxer: str
+    codec: str
+    rate: int
+    channels: int = 1
+    flags: str = ""
+
+
+M4A = Kind("ipod", "aac", 44100)
+# As browsers' MediaRecorder writes: no index at the end, a piece every so often.
+FRAGMENTED = Kind("mp4", "aac", 48000, flags="frag_keyframe+delay_moov")
+FASTSTART = Kind("ipod", "aac", 44100, flags="faststart")
+OPUS_MP4 = Kind("mp4", "libopus", 48000)
+OPUS_WEBM = Kind("webm", "libopus", 48000)
+VORBIS_WEBM = Kind("webm", "vorbis", 48000, channels=2)  # its encoder takes nothing else
+ADTS = Kind("adts", "aac", 16000)
+AMR = Kind("amr", "libopencore_amrnb", 8000)
+AMR_3GP = Kind("3gp", "libopencore_amrnb", 8000)
+KINDS = (M4A, FRAGMENTED, FASTSTART, OPUS_MP4, OPUS_WEBM, VORBIS_WEBM, ADTS, AMR, AMR_3GP)
+
+
+def encode(samples: NDArray[np.float32] | None, kind: Kind, video: bool = False) -> bytes:
+    """`samples` [samples] or [samples, channels] as a file, after a track of one black picture where asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        options = {"movflags": kind.flags} if kind.flags else {}
+        if "frag" in kind.flags:
+            options["frag_duration"] = "200000"  # microseconds
+        with av.open(str(path), "w", format=kind.muxer, options=options) as sink:
+            streams = []
+            if video:
+                picture = sink.add_stream("libvpx", rate=10, width=32, height=32, pix_fmt="yuv420p")
+                black = av.VideoFrame.from_ndarray(np.zeros((48, 32), np.uint8), format="yuv420p")
+                streams.append((picture, black))
+            if samples is not None:
+                columns = samples.reshape(len(samples), -1)
+                layout = {1: "mono", 2: "stereo", 6: "5.1"}[columns.shape[1]]
+                sound = sink.add_stream(kind.codec, rate=kind.rate, layout=layout, options={"strict": "experimental"})
+                streams.append((sound, _frame(columns, sound.codec_context.format.name, layout, kind.rate)))
+            for stream, frame in streams:
+                sink.mux(stream.encode(frame))
+                sink.mux(stream.encode(None))
+        return path.read_bytes()
+
+
+def _frame(columns: NDArray[np.float32], sample_format: str, layout: str, rate: int) -> av.AudioFrame:
+    values = columns.T if sample_format.endswith("p") else columns.reshape(1, -1)
+    if sample_format[0] == "s":
+        bits = int(sample_format[1:3])
+        values = (values * (2 ** (bits - 1) - 1)).astype(f"int{bits}")
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(values), format=sample_format, layout=layout)
+    frame.sample_rate, frame.pts = rate, 0
+    return frame
+
+
+def amr_wb(frames: int) -> bytes:
+    """AMR-WB of silence, `frames` of 20 ms. There is no encoder, so each frame says that nothing was transmitted."""
+    return b"#!AMR-WB\n" + b"\x7c" * frames
