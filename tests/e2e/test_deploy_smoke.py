@@ -37,6 +37,7 @@ def service(store: Path, free_port: int) -> Iterator[int]:
         **os.environ,
         "MAEUM_MODEL_STORE": str(store),
         "MAEUM_THREADS": "1",
+        "MAEUM_DRAIN_S": "0",
         "PYTHONPATH": str(DEPLOY.parent),
     }
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
