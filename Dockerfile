@@ -9,11 +9,14 @@ FROM ${BASE} AS build
 WORKDIR /src
 COPY deploy/container-install.sh pyproject.toml constraints.txt README.md LICENSE ./
 
+# PACKAGES: others beside ours, such as the s3fs that a model store at s3:// needs. Nothing can be installed later.
 FROM build AS cpu-dependencies
-RUN ./container-install.sh dependencies cpu,traces
+ARG PACKAGES=
+RUN ./container-install.sh dependencies cpu,traces ${PACKAGES}
 
 FROM build AS gpu-dependencies
-RUN ./container-install.sh dependencies gpu,traces
+ARG PACKAGES=
+RUN ./container-install.sh dependencies gpu,traces ${PACKAGES}
 
 FROM build AS application
 COPY app app
@@ -23,9 +26,11 @@ RUN ./container-install.sh application
 FROM ${BASE} AS runtime
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+# Licences: the code's, the starter's, and those that ask most of who passes the image on: x264 and x265, and the FFmpeg
+# that is linked to them, in PyAV's wheel.
 LABEL org.opencontainers.image.title="Maeum" \
       org.opencontainers.image.description="Arousal from the voice, valence from the words, emotion from both, for Korean utterances" \
-      org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-NC-SA-4.0" \
+      org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-NC-SA-4.0 AND GPL-2.0-or-later AND LGPL-3.0-or-later" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # The base brings pip and, in ensurepip, its wheel.
@@ -49,6 +54,7 @@ ENTRYPOINT ["maeum"]
 CMD ["serve"]
 
 FROM runtime AS gpu
+LABEL org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-NC-SA-4.0 AND GPL-2.0-or-later AND LGPL-3.0-or-later AND LicenseRef-NVIDIA"
 ENV MAEUM_PROVIDER=cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A step of the image's build: fills /layer with what the image gets on top of its base. Runs nowhere else.
-#   dependencies EXTRAS  the environment without the project itself, and the bill of its materials
-#   application          the project itself, without its dependencies
+#   dependencies EXTRAS [PACKAGE...]  the environment without the project itself, and the bill of its materials
+#   application                       the project itself, without its dependencies
 set -eu
 
 environment=/opt/maeum
@@ -10,16 +10,18 @@ export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=i
 python3 -m venv /tools
 python3 -m venv --without-pip "$environment"
 
-install_into() { # ROOT, then what pip takes
-  root=$1
-  shift
-  /tools/bin/pip --python "$environment/bin/python" install --no-compile --root "$root" --constraint constraints.txt "$@"
+install() { # what pip takes
+  /tools/bin/pip --python "$environment/bin/python" install --no-compile "$@"
 }
 
 case $1 in
 dependencies)
+  extras=$2
+  shift 2
   # Without `app` beside it, the project is a name and what it depends on.
-  install_into / ".[$2]"
+  install --constraint constraints.txt ".[$extras]"
+  # Not bound by our versions: s3fs needs an older python-dateutil than the one of training.
+  [ $# = 0 ] || install "$@"
   # Of the commands Python alone is needed; the project's own come with it.
   find "$environment/bin" ! -type d ! -name 'python*' -delete
   /tools/bin/pip install --constraint constraints.txt cyclonedx-bom
@@ -29,7 +31,7 @@ dependencies)
   mv "$environment" /layer/opt
   ;;
 application)
-  install_into /layer --no-deps .
+  install --root /layer --no-deps .
   rm "/layer$environment/bin/maeum-train" # training stays out
   ;;
 esac

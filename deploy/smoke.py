@@ -1,4 +1,4 @@
-"""Asks a running service whether it does what it is for: ready, a prediction by voice, by words and by both, metrics.
+"""Asks a running service what it is for: predictions by voice, by words and by both, a refusal, metrics.
 
     python3 deploy/smoke.py http://127.0.0.1:8000 [--key KEY] [--wait SECONDS]
 
@@ -80,6 +80,14 @@ def predict(service: Service, audio: bytes | None, transcript: str | None) -> st
     )
 
 
+def refusal(service: Service) -> str:
+    """What it says to a file that is no audio. Raises Failure where that is no refusal."""
+    status, content = service.ask("/predict", form(b"no audio", None))
+    if status != 415:
+        raise Failure(f"/predict answers {status} to what is no audio: {content.decode(errors='replace')}")
+    return f"no audio: refused ({status})"
+
+
 def metrics(service: Service) -> str:
     """What /metrics says about itself. Raises Failure where it fails."""
     status, content = service.ask("/metrics")
@@ -128,6 +136,7 @@ def main() -> int:
         wait_until_ready(service, options.wait)
         for given in ((audio, None), (None, TRANSCRIPT), (audio, TRANSCRIPT)):
             sys.stdout.write(predict(service, *given) + "\n")
+        sys.stdout.write(refusal(service) + "\n")
         sys.stdout.write(metrics(service) + "\n")
     except (Failure, OSError) as error:
         sys.stderr.write(f"smoke: {error}\n")

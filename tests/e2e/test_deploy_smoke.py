@@ -53,6 +53,7 @@ def test_a_service_that_does_what_it_should(service: int) -> None:
         "audio",
         "text",
         "audio and text",
+        "no audio",
         "metrics",
     ]
     assert run(IS_READY, port=service).returncode == 0

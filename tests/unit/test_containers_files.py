@@ -1,6 +1,7 @@
 """What must hold of the Dockerfile and the compose file, as far as that can be told without Docker."""
 
 import fnmatch
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -57,9 +58,18 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
 
 
 def test_the_image_installs_an_extra_that_exists() -> None:
-    extras = re.findall(r"dependencies (\S+)$", DOCKERFILE, re.M)
+    extras = re.findall(r"dependencies (\S+) \${PACKAGES}$", DOCKERFILE, re.M)
     assert extras == ["cpu,traces", "gpu,traces"]
     assert {name for extra in extras for name in extra.split(",")} <= PROJECT["optional-dependencies"].keys()
+
+
+def test_the_image_says_whose_licences_it_passes_on() -> None:
+    every, gpu = (set(text.split(" AND ")) for text in re.findall(r'image\.licenses="(.+)"', DOCKERFILE))
+    (manifest,) = (ROOT / "model_store/starter").glob("*/manifest.json")
+    starter = json.loads(manifest.read_text(encoding="utf-8"))["license"]
+    # x264 and x265 in PyAV's wheel, and its FFmpeg
+    assert every == {PROJECT["license"], starter, "GPL-2.0-or-later", "LGPL-3.0-or-later"}
+    assert gpu == every | {"LicenseRef-NVIDIA"}
 
 
 def test_what_is_built_by_default_serves_anywhere() -> None:
