@@ -32,6 +32,7 @@ LICENCES = {
     "MIT",
     "MIT License",
     "MIT-0",
+    "Mozilla Public License 2.0 (MPL 2.0)",  # certifi: a list of certificates, passed on as it is
     "MPL-2.0 AND MIT",  # tqdm: changes to its own files would have to be published; there are none
     "PSF-2.0",
 }

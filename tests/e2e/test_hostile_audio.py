@@ -16,7 +16,6 @@ from app.pipeline import Pipeline
 from app.settings import Settings
 
 MakeFile = Callable[..., bytes]
-OPUS_HOUR = 48_000 * 3600
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def _noise(rate: int, channels: int) -> Any:
 def test_each_has_its_code(
     model: Model, settings: Settings, decoders: Decoders, make_file: MakeFile, wav: bytes
 ) -> None:
-    silence = np.zeros(OPUS_HOUR // 6, dtype=np.float32)  # at 8 kHz an hour
+    silence = np.zeros(8_000 * 700, dtype=np.float32)
     bomb = make_file(np.zeros(8_000 * 700, dtype=np.int16), 8_000, "FLAC")
     assert len(bomb) < 30_000
     cases: dict[tuple[int, str], list[bytes]] = {
