@@ -111,7 +111,8 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._read_again()
+        if not self.transport.is_closing():  # else the rest, too, must be read in time
+            self._read_again()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

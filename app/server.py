@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
         while True:
             try:
                 connection, _ = listener.accept()
-            except BlockingIOError:
+            except OSError:  # there are no more, or there is no file left for one
                 return
             connection.setblocking(False)
             await self._loop.connect_accepted_socket(protocol, connection)

@@ -4,10 +4,12 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,18 @@ def test_sigterm_loses_nothing(start_service: Start, wav: bytes) -> None:
         assert service.process.wait(timeout=30) == 0
     assert load.broken == [] and {status for status, _ in load.answers} == {200}
     assert "Traceback" not in service.log.read_text()
+
+
+def test_sigterm_ends_it_in_order_where_no_file_is_left(start_service: Start) -> None:
+    service = start_service()
+    files = len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
+    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (files + 3, files + 3))
+    address = service.address.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(socket.create_connection((address[0], int(address[1]))))
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(20) == 0
 
 
 def test_a_request_half_sent_at_sigterm_is_answered(start_service: Start, wav: bytes) -> None:
