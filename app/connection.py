@@ -2,14 +2,17 @@
 
 uvicorn waits forever for the headers of a request, for the rest of a body whose answer is already given, and for a
 client to read its answer; each lets a few slow clients fill the table of open files. It keeps all that a client sends
-after a body (trailers). Its own answer to what is no HTTP is not a problem document.
+after a body (trailers), and takes the body of a request that offers another protocol (`Upgrade: h2c`, as curl's --http2
+and Java do) for the next request. Its own answer to what is no HTTP is not a problem document.
 """
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
 
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import HeadersTooLarge, HttpInvalid, MaeumError
@@ -43,6 +46,7 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._in_headers = False
+        self._data = b""
         self._spare_bytes = MAX_HEADER_BYTES  # that may come and are no body
         self._running: RequestResponseCycle | None = None
 
@@ -61,7 +65,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._spare_bytes -= len(data)
+        self._data = data
         super().data_received(data)
+        self._data = b""
         if self.transport.is_closing():
             return
         if self._spare_bytes < 0:
@@ -82,7 +88,7 @@ class Connection(HttpToolsProtocol):
         self._in_headers = False
         self._wait_no_more()
         super().on_headers_complete()
-        if self._draining():
+        if self._draining() and not self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -126,6 +132,21 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(HttpInvalid())
+
+    def _should_upgrade(self) -> bool:
+        return True  # asked where the parser saw such an offer: the request is then left to the following
+
+    def handle_websocket_upgrade(self) -> None:
+        """Declines the offer, by reading the request again without it: the parser reads no body after one."""
+        offered = sys.exception()
+        if self.parser.get_method() == b"CONNECT" or not isinstance(offered, HttpParserUpgrade):
+            self._refuse(HttpInvalid())
+            return
+        kept = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        version = b"HTTP/" + self.parser.get_http_version().encode()
+        head = b"\r\n".join([b" ".join([self.parser.get_method(), self.url, version]), *kept, b"", b""])
+        self.parser = HttpRequestParser(self)
+        self.data_received(head + self._data[offered.args[0] :])
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -98,6 +98,43 @@ def test_a_body_in_the_smallest_chunks_with_a_trailer_is_taken(
         assert answer.startswith(b"HTTP/1.1 200") and b"late" not in answer
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_an_offer_of_another_protocol_is_declined_and_the_body_is_read(
+    serve: Serve, connect: Callable[..., socket.socket], together: bool
+) -> None:
+    offer = b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    form = b"Content-Type: multipart/form-data; boundary=X\r\nContent-Length: %d\r\n\r\n" % len(TRANSCRIPT)
+    with serve() as client:
+        offering = connect(client)
+        if together:
+            offering.sendall(offer + form + TRANSCRIPT)
+        else:
+            offering.sendall(offer)
+            offering.sendall(form)
+            client.get("/health/live")  # so that what was sent has been read
+            offering.sendall(TRANSCRIPT)
+        assert offering.recv(10_000).startswith(b"HTTP/1.1 200")
+        offering.sendall(HEALTH)
+        assert offering.recv(10_000).startswith(b"HTTP/1.1 200")
+
+
+def test_the_body_of_such_an_offer_is_no_request(serve: Serve, connect: Callable[..., socket.socket]) -> None:
+    with serve() as client:
+        offering = connect(client)
+        offering.sendall(HEALTH[:-2] + b"Connection: Upgrade\r\nUpgrade: x\r\nContent-Length: %d\r\n\r\n" % len(HEALTH))
+        assert offering.recv(10_000).startswith(b"HTTP/1.1 200")
+        offering.sendall(HEALTH + b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert offering.recv(10_000).startswith(b"HTTP/1.1 404")
+
+
+def test_connect_is_no_request(serve: Serve, connect: Callable[..., socket.socket]) -> None:
+    with serve() as client:
+        tunnel = connect(client)
+        tunnel.sendall(b"CONNECT other:80 HTTP/1.1\r\nHost: other\r\n\r\n")
+        assert tunnel.recv(10_000).startswith(b"HTTP/1.1 400")
+        assert tunnel.recv(10_000) == b""
+
+
 def _open_files(client: httpx.Client) -> int:
     found = re.search(r"^process_open_fds (\S+)", client.get("/metrics").text, re.MULTILINE)
     assert found is not None
