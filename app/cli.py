@@ -65,10 +65,10 @@ def _serve(options: argparse.Namespace) -> int:
             failures.append(outcome)
             server.should_exit = True
         else:
-            print(_welcome(outcome, settings.host, listener.getsockname()[1]), flush=True)
+            _say(_welcome(outcome, settings.host, listener.getsockname()[1]))
 
     server = Server(create_app(settings, on_loaded=on_loaded), settings)
-    print(f"Loading {settings.model} ...", flush=True)
+    _say(f"Loading {settings.model} ...")
     server.run(sockets=[listener])
     return _fail(str(failures[0])) if failures else 0
 
@@ -201,6 +201,14 @@ def _welcome(pipeline: Pipeline, host: str, port: int) -> str:
         f"  In a browser:  {address}/docs\n"
         f"  In a shell:    curl -F audio=@{example} {address}/predict"
     )
+
+
+def _say(text: str) -> None:
+    """Prints what a service can do without: its disk may be full, or nobody may read it."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
 
 
 def _fail(sentence: str, code: int = 1) -> int:

@@ -120,7 +120,7 @@ class DecoderProcess:
             rest = rest[count:]
         return data
 
-    def _wait(self, file: select.poll, deadline: float) -> None:
+    def _wait(self, file: "select.poll", deadline: float) -> None:
         left_s = deadline - time.monotonic()
         if left_s <= 0 or not file.poll(left_s * 1000):
             raise Ended("timeout")
