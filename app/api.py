@@ -84,12 +84,14 @@ async def predict(
     return PredictResponse(**dict(answer), request_id=request.state.request_id)
 
 
+@routes.head("/health/live", include_in_schema=False)
 @routes.get("/health/live")
 async def live() -> Live:
     """Answers as long as the process does."""
     return Live()
 
 
+@routes.head("/health/ready", include_in_schema=False)
 @routes.get("/health/ready", responses=openapi_responses(NotReady))
 async def ready(service: CurrentService) -> Ready:
     """Answers 200 when the model is loaded, checked against its SHA-256, warmed, and new requests should come here."""
@@ -115,10 +117,10 @@ metrics_routes = APIRouter()
 
 
 @metrics_routes.get("/metrics", response_class=PlainTextResponse)
-def metrics(service: CurrentService) -> Response:
+async def metrics(service: CurrentService) -> Response:
     """What is counted and measured, in Prometheus' text format."""
     service.measure()
-    body, media_type = service.metrics.render()
+    body, media_type = await asyncio.to_thread(service.metrics.render)
     return Response(body, media_type=media_type)
 
 

@@ -146,8 +146,8 @@ class Batcher(Generic[Item, Result]):
     async def _answer(self, batch: list[_Waiting[Item, Result]], run: Callable[[list[Item]], Sequence[Result]]) -> None:
         """Runs `batch` and answers everyone in it, whatever happens in `run`."""
         started = time.perf_counter()
-        self._on_batch(len(batch))
         try:
+            self._on_batch(len(batch))
             results = await asyncio.get_running_loop().run_in_executor(
                 self._threads, run, [waiting.item for waiting in batch]
             )

@@ -4,10 +4,11 @@ import argparse
 import io
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     settings = Settings.load(host=options.host, port=options.port, **_model_options(options))
     check_exposure(settings)
+    _prepare_process()
     failures: list[MaeumError] = []
 
     def on_loaded(outcome: Pipeline | MaeumError) -> None:
@@ -56,7 +58,7 @@ def _serve(options: argparse.Namespace) -> int:
             failures.append(outcome)
             server.should_exit = True
         else:
-            print(_welcome(outcome, settings.host, listener.getsockname()[1]), flush=True)
+            _say(_welcome(outcome, settings.host, listener.getsockname()[1]))
 
     server = Server(create_app(settings, on_loaded=on_loaded), settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -68,9 +70,21 @@ def _serve(options: argparse.Namespace) -> int:
     # Accepted connections inherit it; without it an answer may wait 40 ms for the client to confirm its first half.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     logs.configure(settings.log_format, settings.log_level)
-    print(f"Loading {settings.model} ...", flush=True)
+    _say(f"Loading {settings.model} ...")
     server.run(sockets=[listener])
     return _fail(str(failures[0])) if failures else 0
+
+
+def _prepare_process() -> None:
+    """Takes signals until the server does, and as many open files as there may be, which is one a connection."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if sys.platform != "win32":
+        import resource
+
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(OSError, ValueError):  # some systems refuse what they say is allowed
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -143,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
 
     predict = commands.add_parser("predict", parents=[model], help="judge audio files, without a server")
-    predict.add_argument("files", nargs="*", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3, an utterance each")
+    predict.add_argument("files", nargs="*", type=Path, metavar="FILE", help="audio files, an utterance each")
     predict.add_argument("--transcript", metavar="T", help="what is said in each FILE; may stand alone")
     predict.add_argument("--json", action="store_true", help="print one JSON object a line")
     predict.set_defaults(command=_predict)
@@ -201,6 +215,14 @@ def _welcome(pipeline: Pipeline, host: str, port: int) -> str:
         f"  In a browser:  {address}/docs\n"
         f"  In a shell:    curl -F audio=@{example} {address}/predict"
     )
+
+
+def _say(text: str) -> None:
+    """Prints what a service can do without: its disk may be full, or nobody may read it."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
 
 
 def _fail(sentence: str, code: int = 1) -> int:

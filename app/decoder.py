@@ -5,7 +5,6 @@ HTTP, and no second tries: those are the other side's.
 """
 
 import os
-import resource
 import signal
 import struct
 import sys
@@ -76,6 +75,8 @@ def _write(sink: BinaryIO, data: bytes | memoryview) -> None:
 
 def _bound(memory_bytes: int) -> None:
     """Limits what this process may take from now on."""
+    import resource  # not on Windows, where this module is imported too, for what goes through the pipes
+
     for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, _MAX_FILES)):
         resource.setrlimit(limit, (most, most))
     statm = Path("/proc/self/statm")

@@ -3,6 +3,7 @@
 What runs in it is `app.decoder`. What to do when it ends is for `app.decoders` to say.
 """
 
+import math
 import os
 import select
 import signal
@@ -91,7 +92,11 @@ class DecoderProcess:
             raise Ended("died")
         body = self._read(size, deadline)
         if kind == SAMPLES:
-            return Clip(np.frombuffer(body, dtype=np.float32), duration_s, sample_rate, channels)
+            samples = np.frombuffer(body, dtype=np.float32)
+            # What a file may have taken over is not believed: others are answered and counted beside it.
+            if not (0 <= duration_s < math.inf and np.isfinite(samples).all()):
+                raise Ended("died")
+            return Clip(samples, duration_s, sample_rate, channels)
         code, _, sentence = body.decode(errors="replace").partition("\n")
         raise _ERRORS.get(code, AudioUndecodable)(sentence)
 
@@ -120,7 +125,7 @@ class DecoderProcess:
             rest = rest[count:]
         return data
 
-    def _wait(self, file: select.poll, deadline: float) -> None:
+    def _wait(self, file: "select.poll", deadline: float) -> None:
         left_s = deadline - time.monotonic()
         if left_s <= 0 or not file.poll(left_s * 1000):
             raise Ended("timeout")

@@ -277,8 +277,10 @@ class RuntimeConflict(StartError):
 def traceback_without_values(error: BaseException) -> str:
     """Where `error` and its causes happened, without their messages: those may quote what a user sent."""
     lines: list[str] = []
+    seen: list[BaseException] = []
     current: BaseException | None = error
-    while current is not None:
+    while current is not None and current not in seen:
+        seen.append(current)
         lines += [type(current).__name__ + ":\n", *traceback.format_tb(current.__traceback__)]
         current = current.__cause__ or current.__context__
     return "".join(lines).rstrip()

@@ -34,9 +34,10 @@ class _MemoryParser(MultiPartParser):
     def on_part_end(self) -> None:
         part = self._current_part
         if part.file is None:
+            self._charset = "utf-8"  # whatever codec the form names
             try:
-                part.data.decode(self._charset)
-            except (UnicodeDecodeError, LookupError):
+                part.data.decode()
+            except UnicodeDecodeError:
                 raise MultiPartException("The transcript is not UTF-8 text.") from None
         super().on_part_end()
 

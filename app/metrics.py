@@ -6,6 +6,7 @@ whichever is asked answers for all; it must be set before Python starts, as prom
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -166,6 +167,8 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """The answer to a scrape and its content type. Takes milliseconds."""
+        if self._shared:
+            _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         source = MultiProcessCollector(None) if self._shared else self._registry  # type: ignore[no-untyped-call]
         return generate_latest(_Shown(source)), CONTENT_TYPE_LATEST
 
@@ -192,6 +195,17 @@ class _Shown(Collector):
                 if not sample.name.endswith("_created") and (sample.value or sample.name != "maeum_model_info")
             ]
             yield metric
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Takes out what processes showed that were killed before they could themselves."""
+    for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        except PermissionError:  # alive, and another user's
+            pass
 
 
 def _gauge(registry: CollectorRegistry, name: str, says: str, mode: Literal["livesum", "livemax", "livemin"]) -> Gauge:

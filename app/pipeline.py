@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -95,7 +96,7 @@ class Pipeline:
         """Begins to serve. Called inside the event loop."""
         self._batcher = Batcher(
             self.model.runners,
-            lambda utterance: positions(self.model.manifest, utterance),
+            partial(positions, self.model.manifest),  # without self, which would keep the model until a collection
             max_batch=self._settings.max_batch if self.model.provider == "cuda" else 1,
             max_cost=self._settings.max_batch_positions,
             max_queue=self._settings.max_queue,

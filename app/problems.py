@@ -108,7 +108,7 @@ def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, An
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Makes every failure that reaches the framework answer as a problem. Unexpected ones are `app.middleware`'s."""
+    """Makes every failure that reaches the framework answer as a problem. Unexpected ones are `app.observe`'s."""
 
     @app.exception_handler(MaeumError)
     async def known(request: Request, error: MaeumError) -> JSONResponse:

@@ -66,14 +66,14 @@ class Server(uvicorn.Server):
         while True:
             try:
                 connection, _ = listener.accept()
-            except BlockingIOError:
+            except OSError:  # there are no more, or there is no file left for one
                 return
             connection.setblocking(False)
             await self._loop.connect_accepted_socket(protocol, connection)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         first, self._service.draining = not self._service.draining, True
-        if sig == signal.SIGTERM and first:
+        if sig == signal.SIGTERM and first and self.started:
             self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_s, setattr, self, "should_exit", True)
             return
         super().handle_exit(sig, frame)

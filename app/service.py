@@ -48,6 +48,8 @@ class Service:
 
     def start(self, on_loaded: Callable[[Pipeline | MaeumError], None] | None = None) -> None:
         """Begins to load the model. `on_loaded` is told the pipeline, or why there is none."""
+        if self._given is None:
+            self._decoders.start()
         self._run(self._load(on_loaded))
         self._run(self._watch())
 
@@ -55,7 +57,7 @@ class Service:
     def pipeline(self) -> Pipeline:
         """What answers now. Raises NotReady."""
         if self._failure is not None:
-            raise NotReady(f"The model cannot be loaded: {self._failure}")
+            raise NotReady(f"The model cannot be loaded ({self._failure.code}); the log says more.")
         if self._pipeline is None or not self._pipeline.alive:
             raise NotReady
         return self._pipeline
@@ -128,6 +130,7 @@ class Service:
                 self._serve(outcome)
             except MaeumError as error:
                 outcome = self._failure = error
+                _log.error("The model cannot be loaded: %s", error)
         if on_loaded is not None:
             on_loaded(outcome)
 
@@ -135,7 +138,6 @@ class Service:
         """A pipeline with the model of `settings`, loaded in a thread. Raises MaeumError."""
         try:
             model = await asyncio.to_thread(load_model, settings)
-            self._decoders.start()
             return Pipeline(model, settings, self._decoders, self.metrics.batch)
         except MaeumError:
             raise

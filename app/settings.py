@@ -35,7 +35,8 @@ class Settings(BaseSettings):
     """Seconds that a connection may stay open without a request."""
 
     header_timeout_s: float = Field(10, gt=0)
-    """Seconds in which a new connection must have sent the headers of its first request."""
+    """Seconds in which a client must have sent the headers of a request, must have sent the rest of a body whose answer
+    is already given, and must have read some of its answer."""
 
     drain_s: float = Field(3, ge=0)
     """Seconds after SIGTERM in which requests are still taken while `/health/ready` already answers 503, so that a load

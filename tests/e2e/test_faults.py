@@ -4,16 +4,21 @@ import os
 import resource
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+MAEUM = Path(sys.executable).with_name("maeum")
 Start = Callable[..., Any]
 
 
@@ -74,6 +79,42 @@ def test_sigterm_loses_nothing(start_service: Start, wav: bytes) -> None:
         assert service.process.wait(timeout=30) == 0
     assert load.broken == [] and {status for status, _ in load.answers} == {200}
     assert "Traceback" not in service.log.read_text()
+
+
+def test_it_starts_and_stops_where_nothing_can_be_written(store: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {"MAEUM_MODEL_STORE": str(store), "MAEUM_PORT": str(port), "MAEUM_DRAIN_S": "0", "MAEUM_THREADS": "1"}
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen([str(MAEUM), "serve"], env={**os.environ, **settings}, stdout=full, stderr=full)
+    try:
+        while _status(f"http://127.0.0.1:{port}/health/ready") != 200:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _status(address: str) -> int:
+    try:
+        return httpx.get(address).status_code
+    except httpx.ConnectError:
+        return 0
+
+
+def test_sigterm_ends_it_in_order_where_no_file_is_left(start_service: Start) -> None:
+    service = start_service()
+    files = len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
+    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (files + 3, files + 3))
+    address = service.address.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(socket.create_connection((address[0], int(address[1]))))
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(20) == 0
 
 
 def test_a_request_half_sent_at_sigterm_is_answered(start_service: Start, wav: bytes) -> None:

@@ -189,6 +189,7 @@ def test_request_ids(client: TestClient, given: str, kept: bool) -> None:
 def test_health_and_model(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
     assert client.get("/health/ready").json() == {"status": "ready"}
+    assert client.head("/health/live").status_code == client.head("/health/ready").status_code == 200
     served = client.get("/model").json()
     assert served["manifest"]["name"] == "starter" and served["manifest"]["emotion"]["classes"] == CLASSES
     assert served["card"].startswith("# Tiny") and (served["precision"], served["provider"]) == ("fp32", "cpu")
@@ -400,7 +401,7 @@ def test_what_cannot_be_loaded_is_never_ready(store: Path, tmp_path: Path, model
     with TestClient(app_) as client:
         assert loaded.wait(timeout=20)
         problem = _check_problem(client.get("/health/ready"), 503, "not_ready")
-        assert {"starter": "emotion.onnx", "absent": "absent is not in the model store"}[model] in problem["detail"]
+        assert {"starter": "model_corrupt", "absent": "model_not_found"}[model] in problem["detail"]
         assert str(damaged) not in problem["detail"]
         _check_problem(_predict(client, transcript="하"), 503, "not_ready")
         assert client.get("/health/live").status_code == 200

@@ -209,3 +209,18 @@ def test_any_of_several_workers_answers_for_all(tmp_path: Path) -> None:
     assert value(scraped, "maeum_queue_depth") == 2 and value(scraped, "maeum_ready") == 1
     assert [labels["version"] for labels in labels_of(scraped, "maeum_model_info")] == ["0.1.0"]
     first.end()
+
+
+def test_a_killed_process_shows_nothing_any_more(tmp_path: Path) -> None:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    start = "from app.metrics import Metrics; metrics = Metrics(64); metrics.waiting(3, 1.0, 0, 0)\n"
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", start + killed], env=environment, check=False)
+    shown = subprocess.run(
+        [sys.executable, "-c", start + "print(metrics.render()[0].decode())"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "maeum_queue_depth 3.0" in shown and "maeum_queue_limit 64.0" in shown

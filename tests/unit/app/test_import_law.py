@@ -29,3 +29,12 @@ def test_nothing_loads_them_on_the_way() -> None:
     code = f"import sys, {modules}; print(*({FORBIDDEN!r} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
+
+
+def test_the_commands_without_a_server_need_no_unix() -> None:
+    """`maeum predict` decodes in its own process, also where there are no resource limits, signals and polls."""
+    code = (
+        "import select, signal, sys; sys.modules['resource'] = None; del select.poll, signal.SIGHUP, signal.SIGALRM;"
+        "from app.cli import main; sys.exit(main(['models']))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,148 @@
+"""Clients that keep to HTTP and mean no good: none may hold a connection, or make the service grow."""
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.api import create_app
+from app.model import Model
+from app.pipeline import Pipeline
+from app.settings import Settings
+
+Serve = Callable[..., httpx.Client]
+HEALTH = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = (
+    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=X\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+TRANSCRIPT = b'--X\r\nContent-Disposition: form-data; name="transcript"\r\n\r\nhm\r\n--X--\r\n'
+
+
+@pytest.fixture
+def serve(listen: Callable[[FastAPI, Settings], tuple[str, int]], settings: Settings, model: Model) -> Serve:
+    def start(**changed: float) -> httpx.Client:
+        own = settings.model_copy(update=changed)
+        host, port = listen(create_app(own, Pipeline(model, own)), own)
+        return httpx.Client(base_url=f"http://{host}:{port}", timeout=20)
+
+    return start
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., socket.socket]]:
+    made: list[socket.socket] = []
+
+    def start(client: httpx.Client, receive_bytes: int = 0) -> socket.socket:
+        connection = socket.socket()
+        made.append(connection)
+        connection.settimeout(20)
+        if receive_bytes:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        connection.connect((client.base_url.host, client.base_url.port))
+        return connection
+
+    yield start
+    for connection in made:
+        connection.close()
+
+
+def test_empty_lines_after_a_request_do_not_keep_a_connection(
+    serve: Serve, connect: Callable[..., socket.socket]
+) -> None:
+    with serve(header_timeout_s=0.3) as client:
+        idle = connect(client)
+        idle.sendall(HEALTH)
+        assert idle.recv(10_000).startswith(b"HTTP/1.1 200")
+        idle.sendall(b"\r\n")
+        assert idle.recv(100) == b""
+
+
+def test_who_reads_nothing_is_not_waited_for(serve: Serve, connect: Callable[..., socket.socket]) -> None:
+    with serve(header_timeout_s=0.3) as client:
+        before = _open_files(client)
+        deaf = connect(client, receive_bytes=4096)
+        deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
+        _until(lambda: _open_files(client) == before + 2)  # both ends of the connection are in this process
+        _until(lambda: _open_files(client) == before + 1)
+        assert 'reason="internal_error"} 0.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("trailer", [b"a: b\r\n" * 1000, b"a" * 6000], ids=["many", "endless"])
+def test_what_follows_a_body_is_bounded(serve: Serve, connect: Callable[..., socket.socket], trailer: bytes) -> None:
+    with serve() as client:
+        for request in (CHUNKED, CHUNKED.replace(b"POST /predict", b"GET /health/live")):
+            endless = connect(client)
+            endless.sendall(request + b"0\r\n")
+            sent = 0
+            with pytest.raises(OSError):
+                while sent < 100_000_000:
+                    endless.sendall(trailer)
+                    sent += len(trailer)
+        assert client.get("/health/live").status_code == 200
+
+
+def test_a_body_in_the_smallest_chunks_with_a_trailer_is_taken(
+    serve: Serve, connect: Callable[..., socket.socket]
+) -> None:
+    with serve() as client:
+        small = connect(client)
+        body = TRANSCRIPT.replace(b"hm", b"hm" * 900) + b"\r\n" * 20_000
+        small.sendall(CHUNKED)
+        small.sendall(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nX-Request-ID: late\r\n\r\n")
+        answer = small.recv(10_000)
+        assert answer.startswith(b"HTTP/1.1 200") and b"late" not in answer
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_offer_of_another_protocol_is_declined_and_the_body_is_read(
+    serve: Serve, connect: Callable[..., socket.socket], together: bool
+) -> None:
+    offer = b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    form = b"Content-Type: multipart/form-data; boundary=X\r\nContent-Length: %d\r\n\r\n" % len(TRANSCRIPT)
+    with serve() as client:
+        offering = connect(client)
+        if together:
+            offering.sendall(offer + form + TRANSCRIPT)
+        else:
+            offering.sendall(offer)
+            offering.sendall(form)
+            client.get("/health/live")  # so that what was sent has been read
+            offering.sendall(TRANSCRIPT)
+        assert offering.recv(10_000).startswith(b"HTTP/1.1 200")
+        offering.sendall(HEALTH)
+        assert offering.recv(10_000).startswith(b"HTTP/1.1 200")
+
+
+def test_the_body_of_such_an_offer_is_no_request(serve: Serve, connect: Callable[..., socket.socket]) -> None:
+    with serve() as client:
+        offering = connect(client)
+        offering.sendall(HEALTH[:-2] + b"Connection: Upgrade\r\nUpgrade: x\r\nContent-Length: %d\r\n\r\n" % len(HEALTH))
+        assert offering.recv(10_000).startswith(b"HTTP/1.1 200")
+        offering.sendall(HEALTH + b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert offering.recv(10_000).startswith(b"HTTP/1.1 404")
+
+
+def test_connect_is_no_request(serve: Serve, connect: Callable[..., socket.socket]) -> None:
+    with serve() as client:
+        tunnel = connect(client)
+        tunnel.sendall(b"CONNECT other:80 HTTP/1.1\r\nHost: other\r\n\r\n")
+        assert tunnel.recv(10_000).startswith(b"HTTP/1.1 400")
+        assert tunnel.recv(10_000) == b""
+
+
+def _open_files(client: httpx.Client) -> int:
+    found = re.search(r"^process_open_fds (\S+)", client.get("/metrics").text, re.MULTILINE)
+    assert found is not None
+    return int(float(found[1]))
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
