@@ -4,10 +4,13 @@
 
 # The version of Python that the tests run on.
 ARG BASE=python:3.11-slim-bookworm
+# Named at the end of an image alone: each layer after them is made anew with every revision.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
 
 FROM ${BASE} AS build
 WORKDIR /src
-COPY deploy/container-install.sh pyproject.toml constraints.txt README.md LICENSE ./
+COPY deploy/container-install.sh pyproject.toml constraints.txt ./
 
 # PACKAGES: others beside ours, such as the s3fs that a model store at s3:// needs. Nothing can be installed later.
 FROM build AS cpu-dependencies
@@ -19,20 +22,17 @@ ARG PACKAGES=
 RUN ./container-install.sh dependencies gpu,traces ${PACKAGES}
 
 FROM build AS application
+COPY README.md LICENSE ./
 COPY app app
 RUN ./container-install.sh application
 
 # What both images share. Layers that change least come first: a new release of the code is a small download.
 FROM ${BASE} AS runtime
-ARG VERSION=0.1.0
-ARG REVISION=unknown
 # Licences: the code's, the starter's, and those that ask most of who passes the image on: x264 and x265, and the FFmpeg
 # that is linked to them, in PyAV's wheel.
 LABEL org.opencontainers.image.title="Maeum" \
       org.opencontainers.image.description="Arousal from the voice, valence from the words, emotion from both, for Korean utterances" \
-      org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-NC-SA-4.0 AND GPL-2.0-or-later AND LGPL-3.0-or-later" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-NC-SA-4.0 AND GPL-2.0-or-later AND LGPL-3.0-or-later"
 # The base brings pip and, in ensurepip, its wheel.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensurepip \
  && install --directory --owner 10001 --group 10001 /cache
@@ -61,8 +61,14 @@ ENV MAEUM_PROVIDER=cuda \
 COPY --from=gpu-dependencies /layer /
 COPY deploy/container_is_ready.py /opt/maeum/is_ready.py
 COPY --from=application /layer /
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
 FROM runtime AS cpu
 COPY --from=cpu-dependencies /layer /
 COPY deploy/container_is_ready.py /opt/maeum/is_ready.py
 COPY --from=application /layer /
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"

@@ -18,7 +18,8 @@ case $1 in
 dependencies)
   extras=$2
   shift 2
-  # Without `app` beside it, the project is a name and what it depends on.
+  # Without `app` beside it, the project is a name and what it depends on. Its README changes more often than these do.
+  touch README.md
   install --constraint constraints.txt ".[$extras]"
   # Not bound by our versions: s3fs needs an older python-dateutil than the one of training.
   [ $# = 0 ] || install "$@"

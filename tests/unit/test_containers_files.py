@@ -63,6 +63,13 @@ def test_the_image_installs_an_extra_that_exists() -> None:
     assert {name for extra in extras for name in extra.split(",")} <= PROJECT["optional-dependencies"].keys()
 
 
+def test_a_new_revision_changes_no_layer() -> None:
+    for image in re.split(r"^FROM ", DOCKERFILE, flags=re.M)[1:]:
+        before, _, after = image.partition("ARG VERSION\n")
+        assert "REVISION" not in before
+        assert not re.search(r"^(RUN|COPY) ", after, re.M)
+
+
 def test_the_image_says_whose_licences_it_passes_on() -> None:
     every, gpu = (set(text.split(" AND ")) for text in re.findall(r'image\.licenses="(.+)"', DOCKERFILE))
     (manifest,) = (ROOT / "model_store/starter").glob("*/manifest.json")
