@@ -266,7 +266,10 @@ class ModelUnreachable(StartError):
 
 class ProviderUnavailable(StartError):
     code, title = "provider_unavailable", "The demanded device cannot be used"
-    sentence = "CUDA was demanded and cannot be used; install the `gpu` extra or set MAEUM_PROVIDER=cpu."
+    sentence = (
+        "CUDA was demanded and cannot be used: there is no GPU, driver or container toolkit, or the `gpu` extra is not "
+        "installed. MAEUM_PROVIDER=cpu does without."
+    )
 
 
 class RuntimeConflict(StartError):

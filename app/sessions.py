@@ -19,7 +19,10 @@ SIGNATURES: dict[GraphName, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "text_valence": (("input_ids", "attention_mask"), ("valence", "text_embedding")),
     "emotion": (("audio_embedding", "audio_mask", "text_embedding", "text_mask"), ("logits",)),
 }
-_ERRORS_ONLY = 3  # onnxruntime's log severity: its warnings are about graphs, which a user cannot change
+_ERRORS_ONLY, _FATAL_ONLY = (
+    3,
+    4,
+)  # onnxruntime's log severity: its warnings are about graphs, which a user cannot change
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def open_session(path: Path, name: GraphName, device: Device) -> Any:
     # On a CPU the fused operator takes six times as long as an addition and a normalisation.
     slow = ["SkipLayerNormFusion"] if device.provider == "cpu" else []
     if device.provider == "cuda":
+        onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # what it cannot load it writes past every log
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise ProviderUnavailable
         onnxruntime.preload_dlls()
