@@ -45,8 +45,8 @@ def configure(
 ) -> None:
     """Makes every logger of this process write to `stream`, by default stderr.
 
-    Below warnings only our own lines and uvicorn's are written: at their lower levels other libraries quote what they
-    are given.
+    Below warnings only our own lines are written, and uvicorn's at debug: at their lower levels other libraries quote
+    what they are given.
     """
     level = getattr(logging, log_level.upper())
     handler = _Handler(stream or sys.stderr)
@@ -54,8 +54,9 @@ def configure(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))
-    for name in ("app", "uvicorn"):
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger("app").setLevel(level)
+    # Below warnings it only tells of its own start and end, which are told in our words.
+    logging.getLogger("uvicorn").setLevel(level if level < logging.INFO else max(level, logging.WARNING))
     for name in ("uvicorn", "uvicorn.error"):  # in case uvicorn was configured before
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True

@@ -142,7 +142,7 @@ def test_limits(make_speech: MakeSpeech) -> None:
 
 def test_six_channels_are_heard_and_eight_are_too_many(make_speech: MakeSpeech) -> None:
     assert decode(encode(make_speech(0.5, 44100, 6), encoded.M4A)).channels == 6
-    eight = Path(__file__).parent / "crashes" / "m4a-eight-channels.bin"
+    eight = Path(__file__).parent / "crashes" / "eight-channels.m4a"
     with pytest.raises(AudioTooManyChannels, match="has 8 channels and may have 7"):
         decode(eight.read_bytes())
 

@@ -135,11 +135,13 @@ async def app(scope, receive, send):
     raise RuntimeError("no lifespan")
 config = uvicorn.Config(app, log_config=None)
 logging.getLogger("uvicorn.error").info("Started server process [%d]", 1)
+logging.getLogger("uvicorn.error").warning("Unsupported upgrade request.")
 logging.getLogger("uvicorn.access").info('%s - "%s %s"', "10.0.0.1", "GET", "/secret?token=1")
 print("done")
 """
-    (line,) = lines(written(code))
-    assert (line["logger"], line["message"]) == ("uvicorn.error", "Started server process [1]")
+    said = [(line["logger"], line["message"]) for line in lines(written(code))]
+    assert said == [("uvicorn.error", "Unsupported upgrade request.")]
+    assert "Started server process [1]" in written(code, log_level="debug")
 
 
 def test_levels() -> None:
