@@ -32,6 +32,7 @@ class Service:
         self.draining = False
         """Whether the service is about to stop: it answers, but is not ready."""
         self.held = Held()
+        """What the bodies of the requests under way hold."""
         self._settings = settings
         self._given = pipeline
         self._pipeline: Pipeline | None = None
