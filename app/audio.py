@@ -5,9 +5,12 @@ does so in `app.decoders`' processes, which may crash or hang.
 """
 
 import io
-from collections.abc import Generator
-from contextlib import closing
+import signal
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -77,7 +80,8 @@ def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
     """
     if not data:
         raise AudioEmpty
-    sample_rate, channels, mono = _mono(skip_id3(data), limits)
+    with _interrupted_later():
+        sample_rate, channels, mono = _mono(skip_id3(data), limits)
     samples = mono if sample_rate == SAMPLE_RATE else soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
     if len(samples) == 0:
         raise AudioEmpty
@@ -88,6 +92,22 @@ def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
     if peak > 1:
         samples = samples / np.float32(peak)
     return Clip(np.ascontiguousarray(samples, dtype=np.float32), len(mono) / sample_rate, sample_rate, channels)
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Lets Ctrl-C wait: raised in what libsndfile calls to read, it would be lost, and the file seem to end there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda *given: came.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])
 
 
 def _mono(data: bytes, limits: Limits) -> tuple[int, int, NDArray[np.float32]]:

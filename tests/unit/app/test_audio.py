@@ -1,8 +1,10 @@
 """Decoding: every format, rate and width that is promised, and every file that must be refused."""
 
 import io
+import signal
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -309,3 +311,25 @@ def test_sizes_that_a_wav_header_forges(wav: bytes, size: int) -> None:
 def _id3(content: bytes) -> bytes:
     size = len(content)
     return b"ID3\x04\0\0" + bytes((size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127)) + content
+
+
+def test_ctrl_c_while_a_file_is_read_is_not_lost(monkeypatch: pytest.MonkeyPatch, wav: bytes) -> None:
+    """Raised in libsndfile's call for more bytes, it would be swallowed there."""
+
+    class Interrupting(io.BytesIO):
+        def readinto(self, buffer: Any) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return super().readinto(buffer)
+
+        def read(self, size: int | None = -1) -> bytes:
+            signal.raise_signal(signal.SIGINT)
+            return super().read(size)
+
+    monkeypatch.setattr("app.audio.io.BytesIO", Interrupting)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            decode(wav)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
