@@ -122,9 +122,6 @@ class EmotionStageConfig(StageConfig):
 
     drop_audio: float = Field(0.15, ge=0, le=1, description="Share of training utterances with the voice masked")
     drop_text: float = Field(0.15, ge=0, le=1, description="Share with the words masked")
-    borrow_text: float = Field(
-        0.0, ge=0, le=1, description="Share of voices without a transcript that borrow another utterance's words"
-    )
     class_weights: bool = Field(False, description="Weigh the classes by their inverse frequency in the loss")
     balanced: bool = Field(False, description="Draw the classes equally often")
     label_smoothing: float = Field(0.0, ge=0, lt=1)

@@ -3,7 +3,6 @@
 Audio and text are prepared by `app`'s own functions, so that serving cannot drift from training.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -69,13 +68,11 @@ class Examples(Dataset[Example]):
 
 
 class TrainingExamples(Examples):
-    """Examples as training meets them: augmented, and some voices with borrowed words.
+    """Examples as training meets them: augmented.
 
     Fixed copies stand behind the originals, and are drawn from `seed` and their index; everything else is drawn from
     `seed`, `epoch` (which the training loop sets) and the index.
     """
-
-    SAME, NEUTRAL = 0.6, 0.3  # shares of the borrowed words that agree with the voice or say nothing; the rest are any
 
     def __init__(
         self,
@@ -84,9 +81,7 @@ class TrainingExamples(Examples):
         max_frames: int,
         augmentation: Augmentation,
         seed: int,
-        borrow: float = 0.0,
     ) -> None:
-        """`borrow` is the share of voices without a transcript that borrow one."""
         self.augmentation = augmentation
         self.kinds: list[Kind | None] = [None] * len(utterances)
         if augmentation.mode == "copies":
@@ -96,18 +91,10 @@ class TrainingExamples(Examples):
         super().__init__(utterances, tokenizer, max_frames)
         self.epoch = 0
         self.seed = seed
-        self.borrow = borrow
-        self.words: dict[str, list[str]] = defaultdict(list)
-        for utterance in utterances:
-            if utterance.audio is None and utterance.transcript is not None and utterance.emotion is not None:
-                self.words[utterance.emotion].append(utterance.transcript)
 
     def __getitem__(self, index: int) -> Example:
         utterance, kind = self.utterances[index], self.kinds[index]
         random = np.random.default_rng((self.seed, index) if kind else (self.seed, index, self.epoch))
-        if utterance.transcript is None and utterance.emotion is not None and random.random() < self.borrow:
-            # The voice keeps its label, and no sentence is met with the label of the voice that spoke it.
-            utterance = utterance.model_copy(update={"transcript": self._borrowed(utterance.emotion, random)})
         on_the_fly = self.augmentation.mode == "on_the_fly" and self._augmented(utterance)
         if on_the_fly and random.random() < self.augmentation.share:
             kind = KINDS[random.integers(len(KINDS))]
@@ -115,12 +102,6 @@ class TrainingExamples(Examples):
 
     def _augmented(self, utterance: Utterance) -> bool:
         return not self.augmentation.classes or utterance.emotion in self.augmentation.classes
-
-    def _borrowed(self, emotion: str, random: np.random.Generator) -> str | None:
-        draw = random.random()
-        reading = emotion if draw < self.SAME else "neutral" if draw < self.SAME + self.NEUTRAL else None
-        words = self.words.get(reading or "") or [text for texts in self.words.values() for text in texts]
-        return words[random.integers(len(words))] if words else None
 
 
 def augmented(example: Example, kind: Kind | None, random: np.random.Generator) -> Example:

@@ -41,7 +41,6 @@ def training_examples(stage: Stage, networks: Networks, utterances: Sequence[Utt
         config.audio.max_frames,
         config.train.augment,
         config.train.seed,
-        borrow=config.train.emotion.borrow_text if stage == "emotion" else 0.0,
     )
 
 

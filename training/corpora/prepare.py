@@ -11,10 +11,8 @@ from tqdm import tqdm
 
 from training.corpora.kemdy20 import read_kemdy20
 from training.corpora.kemdy20_annotation import Choices
-from training.corpora.nsmc import TRAIN_REVIEWS
 from training.corpora.report import CorpusError, Report
 from training.corpora.splits import FOLDS, original_split
-from training.corpora.starter import read_starter
 from training.corpora.table import COLUMNS, read_table
 from training.utterance import Utterance, read_manifest, write_manifest
 
@@ -40,12 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     kemdy20.add_argument(
         "--fold", type=int, choices=range(FOLDS), default=0, help="the fold that tests, with --split session"
-    )
-
-    starter = corpora.add_parser("starter", help="the five corpora of the starter model")
-    _add_common(starter, "the folder that holds the five corpora")
-    starter.add_argument(
-        "--reviews", type=int, default=TRAIN_REVIEWS, help="film reviews to train on (default: %(default)s)"
     )
 
     table = corpora.add_parser("csv", help="your own table", description=f"Columns: {', '.join(COLUMNS)}.")
@@ -96,8 +88,6 @@ def _write(args: argparse.Namespace, report: Report, work: Path) -> None:
 def _read(args: argparse.Namespace, report: Report) -> Iterator[Utterance]:
     if args.corpus == "kemdy20":
         return read_kemdy20(args.source, report, Choices(args.ties, args.classes), fold=args.fold)
-    if args.corpus == "starter":
-        return read_starter(args.source, report, reviews=args.reviews)
     return read_table(args.source, report, classes=args.classes)
 
 

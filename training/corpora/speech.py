@@ -1,4 +1,4 @@
-"""The three corpora of acted speech: one Korean, one Polish, one German."""
+"""ko_emotional_speech: acted Korean speech, ten speakers who say the same sentences in four emotions."""
 
 import csv
 from collections.abc import Collection, Iterator
@@ -6,13 +6,9 @@ from pathlib import Path
 
 from app.transcript import clean_transcript
 from training.corpora.files import BrokenFileError, duration_s
-from training.corpora.labels import CLASSES, MEAN_AROUSAL, emotion_of
+from training.corpora.labels import MEAN_AROUSAL
 from training.corpora.report import Report, require_file
 from training.utterance import Split, Utterance
-
-FOREIGN_VALIDATION_SPEAKER = {"nemo_pl": "KD0", "emodb_de": "15"}
-"""A woman of nine actors and a man of ten, both with every emotion of their corpus. The others train; none tests."""
-
 
 EXCHANGED = {"angry": "sad", "sad": "angry"}
 """In the metadata of ko_emotional_speech these two names stand for each other, in all ten speakers: "my heart aches"
@@ -43,29 +39,6 @@ def read_korean_speech(folder: Path, report: Report, test: Collection[str] = ())
             arousal=MEAN_AROUSAL[emotion],
             duration_s=seconds,
             split=split,
-        )
-
-
-def read_foreign_speech(folder: Path, report: Report) -> Iterator[Utterance]:
-    """nemo_pl or emodb_de, voices only: the words are not Korean. One speaker validates, the others train.
-
-    Fear, disgust and boredom are left out. `arousal` is the weak label of `MEAN_AROUSAL`. Raises CorpusError.
-    """
-    for row, path, seconds in _rows(folder, report):
-        emotion = emotion_of(row["emotion"])
-        if emotion not in CLASSES[5]:
-            report.leave_out(f"{folder.name}: {row['emotion']}")
-            continue
-        yield Utterance(
-            id=f"{folder.name}-{path.stem}",
-            corpus=folder.name,
-            speaker=row["speaker"],
-            gender="female" if row["gender"] == "female" else "male",
-            audio=path,
-            emotion=emotion,
-            arousal=MEAN_AROUSAL[emotion],
-            duration_s=seconds,
-            split="validation" if row["speaker"] == FOREIGN_VALIDATION_SPEAKER[folder.name] else "train",
         )
 
 

@@ -1,6 +1,5 @@
 """Utterances become batches: nothing lost, little padded, the same order from the same seed."""
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -77,25 +76,6 @@ def test_a_limited_epoch_is_a_random_part() -> None:
     order.epoch = 1
     assert len(first) == 30
     assert {i for batch in order for i in batch} != first
-
-
-def test_voices_borrow_words_mostly_of_their_own_emotion(tmp_path: Path, wav: bytes, tokenizer: TextTokenizer) -> None:
-    (tmp_path / "a.wav").write_bytes(wav)
-    texts = [Utterance(id=name, corpus="t", transcript=text, emotion=name) for name, text in WORDS.items()]
-    voices = [Utterance(id=f"v{i}", corpus="v", audio=tmp_path / "a.wav", emotion="happy") for i in range(600)]
-    examples = TrainingExamples([*texts, *voices], tokenizer, 512, Augmentation(mode="none"), seed=1, borrow=0.5)
-
-    def borrowed() -> list[str | None]:
-        return [examples[i].utterance.transcript for i in range(len(texts), len(examples))]
-
-    found = Counter(borrowed())
-    assert 240 < found[None] < 360
-    assert found[WORDS["happy"]] > found[WORDS["neutral"]] > found[WORDS["angry"]] > 0
-    assert Counter(borrowed()) == found
-    examples.epoch = 1
-    assert Counter(borrowed()) != found
-    assert all(examples[i].utterance.emotion == "happy" for i in range(len(texts), len(examples)))
-    assert examples[0].utterance.transcript == texts[0].transcript
 
 
 def test_collate_needs_no_audio_at_all(tokenizer: TextTokenizer) -> None:

@@ -12,8 +12,7 @@ from app.audio import decode
 from training.corpora.kote import read_kote
 from training.corpora.nsmc import read_reviews
 from training.corpora.report import CorpusError, Report
-from training.corpora.speech import read_foreign_speech, read_korean_speech
-from training.corpora.starter import read_starter
+from training.corpora.speech import read_korean_speech
 
 
 def write_speech(folder: Path, header: str, rows: list[str]) -> Path:
@@ -44,16 +43,6 @@ def korean(tmp_path: Path) -> Path:
     return write_speech(tmp_path / "ko_emotional_speech", header, rows)
 
 
-@pytest.fixture
-def polish(tmp_path: Path) -> Path:
-    rows = [
-        f"audio/{speaker}_{emotion}.ogg,{speaker},female,{emotion},Tak."
-        for speaker in ("KD0", "WR0")
-        for emotion in ("anger", "happiness", "surprised", "fear")
-    ]
-    return write_speech(tmp_path / "nemo_pl", "file,speaker,gender,emotion,transcript", rows)
-
-
 def write_reviews(tmp_path: Path, rows: list[str]) -> Path:
     folder = tmp_path / "nsmc_ratings"
     folder.mkdir(parents=True)
@@ -82,24 +71,12 @@ def test_korean_anger_and_sadness_have_each_others_name(korean: Path) -> None:
     assert (utterances["ema"].arousal, utterances["emg"].arousal) == (2.939, 3.560)
 
 
-def test_foreign_speech_has_our_names_and_no_words(polish: Path) -> None:
-    report = Report()
-    utterances = list(read_foreign_speech(polish, report))
-    assert {(utterance.speaker, utterance.split) for utterance in utterances} == {
-        ("KD0", "validation"),
-        ("WR0", "train"),
-    }
-    assert Counter(utterance.emotion for utterance in utterances) == {"angry": 2, "happy": 2, "surprise": 2}
-    assert all(utterance.transcript is None and utterance.raw_transcript is None for utterance in utterances)
-    assert report.left_out == {"nemo_pl: fear": 2}
-
-
-def test_a_missing_or_broken_recording_is_named(polish: Path) -> None:
-    missing, broken = polish / "audio" / "KD0_anger.ogg", polish / "audio" / "WR0_anger.ogg"
+def test_a_missing_or_broken_recording_is_named(korean: Path) -> None:
+    missing, broken = korean / "audio" / "ema1.flac", korean / "audio" / "emf1.flac"
     missing.unlink()
-    broken.write_bytes(b"OggS")
+    broken.write_bytes(b"fLaC")
     report = Report()
-    assert len(list(read_foreign_speech(polish, report))) == 4
+    assert len(list(read_korean_speech(korean, report))) == 7
     assert [name.split(":")[0] for name in report.problems["missing audio"]] == [str(missing)]
     assert [name.split(":")[0] for name in report.problems["undecodable"]] == [str(broken)]
 
@@ -167,13 +144,6 @@ def test_a_kote_comment_with_an_unknown_label_is_named(tmp_path: Path) -> None:
     (folder / "val.tsv").write_text("1\t글\t44\n", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"val\.tsv, comment 1"):
         list(read_kote(folder, Report()))
-
-
-def test_a_source_that_lacks_a_corpus_is_refused(korean: Path) -> None:
-    with pytest.raises(CorpusError, match="nemo_pl"):
-        list(read_starter(korean.parent))
-    with pytest.raises(CorpusError, match="is not a folder"):
-        list(read_starter(korean.parent / "nowhere"))
 
 
 def test_the_real_korean_speech_is_whole(shared_corpora: Path) -> None:
