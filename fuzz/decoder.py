@@ -17,13 +17,13 @@ import numpy as np
 import soundfile
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["app"]):
     from app.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, SAMPLE_RATE, Limits, decode
     from app.errors import AudioError
 
-import encoded  # noqa: E402
+from tests.support import encoded  # noqa: E402
 
 FOLDER = ROOT / "build" / "fuzz" / "decoder"
 # Small, so that a file takes milliseconds.

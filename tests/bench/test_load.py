@@ -1,16 +1,11 @@
 """The load generator against small servers that count: its figures are only as good as what it sends and when."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 from client import predict_request
 from load import Generator, Result, closed_loop, open_loop
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+from tests.support import ROOT
+
+DEPLOY = ROOT / "deploy"
 SMOKE = DEPLOY / "smoke.py"
 IS_READY = DEPLOY / "container_is_ready.py"
 

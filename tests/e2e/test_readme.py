@@ -15,9 +15,9 @@ from app.api import create_app
 from app.model import load_model
 from app.pipeline import Pipeline
 from app.settings import Settings
+from tests.support import ROOT
 from training.cli import parser as training_parser
 
-ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / page
     for page in (

@@ -14,10 +14,10 @@ from app.model import load_model
 from app.pipeline import Pipeline
 from app.settings import Settings
 from app.store import list_versions
+from tests.support import ROOT, SHARED
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.wav"))
-CORPUS = ROOT.parent / "shared" / "corpora" / "ko_emotional_speech"
+CORPUS = SHARED / "corpora" / "ko_emotional_speech"
 
 pytestmark = pytest.mark.skipif(not list_versions(ROOT / "model_store"), reason="model_store/ holds no model")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.manifest import GraphName
+from tests.support import SHARED
 from training.config import STAGES
 from training.graphs import export_fp32, export_graph
 from training.networks import Networks
@@ -22,7 +23,7 @@ from training.original import TRAINED_HEADS, published
 from training.original_model import OriginalAudioArousal
 from training.original_weights import UNUSED, build_networks, published_key
 
-ORIGINAL = Path(__file__).parents[3] / "shared" / "original"
+ORIGINAL = SHARED / "original"
 TOLERANCE = 1e-4
 
 pytestmark = pytest.mark.skipif(not ORIGINAL.exists(), reason="the golden numbers in ../shared are not there")

@@ -13,8 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.metrics import METHODS, STAGES, Metrics
 from app.problems import PREDICT_ERRORS
 from app.schemas import Answer, AudioInfo, Emotion, ModelName, Timing, Warned, WarningCode
-
-ROOT = Path(__file__).parents[3]
+from tests.support import ROOT
 
 
 def samples(scraped: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -1,12 +1,12 @@
 """Sniffing: the container is told from the bytes, and by nothing that only begins alike."""
 
-import encoded
 import numpy as np
 import pytest
-from encoded import Kind, encode
 
 from app.containers import sniff
 from app.errors import AudioFormatUnsupported
+from tests.support import encoded
+from tests.support.encoded import Kind, encode
 
 CONTAINERS = {"ipod": "mp4", "mp4": "mp4", "3gp": "mp4", "webm": "matroska", "adts": "adts", "amr": "amr"}
 # Half a second of nothing, loud enough to take more than one frame.

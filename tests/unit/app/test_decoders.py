@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import encoded
 import numpy as np
 import pytest
 import soundfile
@@ -30,6 +29,7 @@ from app.errors import (
     AudioUndecodable,
     DecoderUnavailable,
 )
+from tests.support import ROOT, encoded
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
 MAGICS = (
@@ -340,7 +340,7 @@ tasks = Path("/proc/self/task").iterdir()
 print(*(pid for task in tasks for pid in (task / "children").read_text().split()), flush=True)
 input()
 """
-    command = [sys.executable, "-P", "-c", code, str(Path(__file__).parents[3])]
+    command = [sys.executable, "-P", "-c", code, str(ROOT)]
     with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as service:
         assert service.stdout is not None
         pids = list(map(int, service.stdout.readline().split()))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support import ROOT
+
 FORBIDDEN = {"torch", "torchaudio", "transformers", "training", "librosa", "scipy", "onnx"}
 FILES = sorted((ROOT / "app").rglob("*.py"))
 

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
-import encoded
 import numpy as np
 import pytest
-from encoded import Kind, encode
 from numpy.typing import NDArray
 
 from app.audio import SAMPLE_RATE, Limits, decode
@@ -23,6 +21,8 @@ from app.errors import (
     AudioTooManyChannels,
     AudioUndecodable,
 )
+from tests.support import ROOT, encoded
+from tests.support.encoded import Kind, encode
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
 INDEX_AT_END = (encoded.M4A, encoded.OPUS_MP4, encoded.AMR_3GP)
@@ -209,6 +209,6 @@ def _with_reference(m4a: bytes, path: str) -> bytes:
 def test_nobody_pays_who_sends_no_such_file(wav: bytes, tmp_path: Path) -> None:
     (tmp_path / "clip.wav").write_bytes(wav)
     code = "import sys, app.audio; app.audio.decode(open('clip.wav', 'rb').read()); print('av' in sys.modules)"
-    root = str(Path(__file__).parents[3])
+    root = str(ROOT)
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r}); {code}"]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip() == "False"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from app.logs import Context, JsonFormatter, TextFormatter, context
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[3]
 SECRET = "a private transcript"
 
 

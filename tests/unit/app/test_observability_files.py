@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import Metrics
 from app.settings import Settings
+from tests.support import ROOT
 
-FOLDER = Path(__file__).parents[3] / "deploy" / "observability"
+FOLDER = ROOT / "deploy" / "observability"
 SCRAPED = {"job", "instance"}  # what Prometheus itself adds
 WORDS = {"by", "without", "and", "or", "unless", "on", "ignoring", "group_left", "group_right", "bool", "offset"}
 

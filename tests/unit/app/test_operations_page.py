@@ -11,8 +11,8 @@ from app.errors import MaeumError, RateLimited, StartError
 from app.problems import problem_response
 from app.schemas import WARNINGS, Warned
 from app.settings import Settings
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "docs/write_operations.py"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GIVEN = [*PAGES, *sorted((ROOT / "deploy").rglob("*.yml"))]

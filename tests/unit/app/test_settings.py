@@ -7,12 +7,13 @@ from pydantic import ValidationError
 
 from app.errors import SettingsInvalid
 from app.settings import Settings
+from tests.support import ROOT
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
     settings = Settings()
     assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 8000, "starter")
-    assert Path(settings.model_store) == Path(__file__).parents[3] / "model_store"
+    assert Path(settings.model_store) == ROOT / "model_store"
     assert (settings.max_body_bytes, settings.max_transcript_characters) == (25_000_000, 2000)
 
 

@@ -7,8 +7,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from app.tokenizer import TextTokenizer
+from tests.support import SHARED
 
-KOREAN = Path(__file__).parents[4] / "shared" / "encoders" / "multilingual-e5-small-ko" / "tokenizer.json"
+KOREAN = SHARED / "encoders" / "multilingual-e5-small-ko" / "tokenizer.json"
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
 from app.tokenizer import TextTokenizer
+from tests.support import SHARED
 from training.encoder import TOKENIZER, EncoderError, find_encoder, load_encoder
 from training.kobert import SPECIAL, build_tokenizer
 from training.vocabulary import unknown_share, write_tokenizer
 
-SHARED = Path(__file__).parents[4] / "shared"
 KOBERT = SHARED / "kobert" / "kobert_sentencepiece.model"
 GOLDEN = SHARED / "kobert" / "golden.json"
 KOTE = SHARED / "corpora" / "kote" / "test.tsv"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from synthetic_kemdy20 import EMOTIONS, write_tree
 
+from tests.support.synthetic_kemdy20 import EMOTIONS, write_tree
 from training.cli import main
 from training.config import STAGES, Config, load_preset
 from training.data import DataError

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_kemdy20 import Tree, write_tree
 
+from tests.support.synthetic_kemdy20 import Tree, write_tree
 from training.analysis.command import add_arguments, run
 from training.corpora.labels import CLASSES
 

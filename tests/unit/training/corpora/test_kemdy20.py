@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from synthetic_kemdy20 import Tree, write_tree
 
+from tests.support.synthetic_kemdy20 import Tree, write_tree
 from training.corpora.kemdy20 import in_fold, read_kemdy20
 from training.corpora.kemdy20_annotation import Choices
 from training.corpora.report import CorpusError, Report

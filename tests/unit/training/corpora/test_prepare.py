@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from synthetic_kemdy20 import write_tree
 
+from tests.support.synthetic_kemdy20 import write_tree
 from training.corpora.prepare import add_arguments, run
 from training.utterance import read_manifest
 
