@@ -1,17 +1,19 @@
 """Serving: one utterance in, arousal, valence and emotion out. Imports neither torch nor `training`.
 
-cli, server, connection               the commands; the process of a service, and one connection of it
-api, schemas, problems, errors        what may be asked and is answered
-uploads, forms, patience              how large and slow a request may be, and how long it is wanted
-access, keys, rates, listening, pages who may ask, and what browsers are told
-observe, metrics, logs, traces, spans what is known of every request
-service, pipeline, batcher            the model's life; from a file and words to an answer
-audio, containers, libav              files to samples
-decoders, decoder_process, decoder    the same in processes of their own
-transcript, tokenizer                 words to tokens
-model, engine, sessions, buckets, padding    computing
-store, manifest, remote, cache        where models lie, and what they say of themselves
-settings                              everything that can be set
+cli           the commands
+web           HTTP: routes, what surrounds them, and the process that serves them
+service       the model's life: loaded, ready, exchanged, drained
+pipeline      from a file and words to an answer
+audio         a file to mono 16 kHz, in processes of their own where strangers send it
+engine        model input to prediction, on onnxruntime
+telemetry     what is known of every request: metrics, logs, traces
+store         where models lie, and what they say of themselves
+answer        what is answered, and its warnings
+text          a transcript to token ids
+settings      everything that can be set
+errors        everything that can go wrong
+
+Each imports only those below it; `tests/unit/test_import_law.py` holds that.
 """
 
 import os

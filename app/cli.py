@@ -15,19 +15,19 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from app import __version__, logs
-from app.api import create_app
-from app.errors import MaeumError
-from app.keys import print_new_key
-from app.listening import check_exposure
-from app.manifest import Manifest
-from app.model import load_model
-from app.pipeline import Pipeline
-from app.remote import RemoteStore, is_address
-from app.schemas import Answer
-from app.server import Server
-from app.settings import Settings
-from app.store import list_versions, load_manifest
+from . import __version__
+from .answer import Answer
+from .engine.load import load_model
+from .errors import MaeumError
+from .pipeline import Pipeline
+from .settings import Settings
+from .store.manifest import Manifest
+from .store.remote import RemoteStore, is_address
+from .store.versions import list_versions, load_manifest
+from .telemetry import logs
+from .web.api import create_app
+from .web.keys import print_new_key
+from .web.server import Server, check_exposure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

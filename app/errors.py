@@ -1,4 +1,4 @@
-"""Every failure that a person can meet, as one tree. How it becomes an HTTP answer is `app.problems`'.
+"""Every failure that a person can meet, as one tree. How it becomes an HTTP answer is `app.web.problems`'.
 
 MaeumError
 ├── RequestError             the sender can do something about it

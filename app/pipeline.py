@@ -15,16 +15,29 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from app.audio import SAMPLE_RATE, Clip, Limits, decode
-from app.batcher import Answered, Batcher
-from app.decoders import Decoders
-from app.engine import Prediction, Utterance
-from app.errors import NothingGiven, NotReady, QueueFull, TranscriptTooLong
-from app.manifest import Manifest
-from app.model import Model
-from app.schemas import Answer, AudioInfo, Emotion, Modality, ModelName, Timing, Warned
-from app.settings import Settings
-from app.transcript import clean_transcript
+from .answer import (
+    Answer,
+    AudioInfo,
+    Emotion,
+    Modality,
+    ModelName,
+    Timing,
+    Warned,
+)
+from .audio.decode import SAMPLE_RATE, Clip, Limits, decode
+from .audio.pool import Decoders
+from .engine.batcher import Answered, Batcher
+from .engine.engine import Prediction, Utterance
+from .engine.load import Model
+from .errors import (
+    NothingGiven,
+    NotReady,
+    QueueFull,
+    TranscriptTooLong,
+)
+from .settings import Settings
+from .store.manifest import Manifest
+from .text import clean_transcript
 
 # Half the distance between the highest and the lowest sample, so that an offset is no sound. -60 dB of full scale: the
 # quietest speech of a usable recording peaks some 20 dB above, the noise of an open microphone lies below.

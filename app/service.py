@@ -5,16 +5,23 @@ import logging
 from collections.abc import Callable
 from typing import BinaryIO
 
-from app.audio import Limits
-from app.decoders import Decoders
-from app.errors import InternalError, MaeumError, NotReady, QueueFull, ReloadFailed, traceback_without_values
-from app.manifest import Manifest
-from app.metrics import Metrics
-from app.model import load_model
-from app.pipeline import Pipeline
-from app.schemas import Answer
-from app.settings import Settings
-from app.uploads import Held
+from .answer import Answer
+from .audio.decode import Limits
+from .audio.pool import Decoders
+from .engine.load import load_model
+from .errors import (
+    InternalError,
+    MaeumError,
+    NotReady,
+    QueueFull,
+    ReloadFailed,
+    traceback_without_values,
+)
+from .pipeline import Pipeline
+from .settings import Settings
+from .store.manifest import Manifest
+from .telemetry.metrics import Metrics
+from .web.limits import Held
 
 _log = logging.getLogger(__name__)
 

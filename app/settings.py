@@ -8,8 +8,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.errors import SettingsInvalid
-from app.manifest import Precision
+from .errors import SettingsInvalid
+
+Precision = Literal["fp32", "fp16", "int8"]
+Provider = Literal["cpu", "cuda"]
 
 _PREFIX = "MAEUM_"
 
@@ -60,7 +62,7 @@ class Settings(BaseSettings):
     precision: Literal["auto"] | Precision = "auto"
     """Which graphs of the version to run. auto: int8 on a CPU and fp16 on a GPU where the version has it, else fp32."""
 
-    provider: Literal["cpu", "cuda"] = "cpu"
+    provider: Provider = "cpu"
     """Where to run them. cuda fails at start where no GPU can be used."""
 
     gpus: str = Field("0", pattern=r"^\d+(,\d+)*$")

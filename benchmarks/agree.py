@@ -14,8 +14,8 @@ from dataclasses import replace
 from case import add_options, read, version
 from lengths import draw_lengths, make
 
-from app.engine import Prediction, Utterance
-from app.model import load_model
+from app.engine.engine import Prediction, Utterance
+from app.engine.load import load_model
 
 UTTERANCES = 48
 FP32 = 1e-4

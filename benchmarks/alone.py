@@ -7,11 +7,11 @@ from multiprocessing import get_context
 
 from spoken import Spoken
 
-from app.audio import decode
-from app.engine import Utterance
-from app.model import Model, load_model
+from app.audio.decode import decode
+from app.engine.engine import Utterance
+from app.engine.load import Model, load_model
 from app.settings import Settings
-from app.transcript import clean_transcript
+from app.text import clean_transcript
 
 
 class EngineAlone:

@@ -12,12 +12,11 @@ from paper import MODEL, ensure_paper
 from tokenizers import Tokenizer
 from work import Feeds, flops
 
-from app.engine import Utterance
-from app.manifest import GraphName, Manifest, Precision
-from app.model import choose_precision, physical_cores
-from app.sessions import Provider
-from app.settings import Settings
-from app.store import find_version, load_manifest
+from app.engine.engine import Utterance
+from app.engine.load import choose_precision, physical_cores
+from app.settings import Precision, Provider, Settings
+from app.store.manifest import GraphName, Manifest
+from app.store.versions import find_version, load_manifest
 
 Preset = Literal["starter", "paper"]
 MIXED = 64  # utterances of a mix, or a few more to fill its last batch

@@ -9,8 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.manifest import Precision
-from app.sessions import Provider
+from app.settings import Precision, Provider
 
 SIZE: dict[Provider, int] = {"cpu": 1024, "cuda": 4096}  # of the square matrices
 WEIGHTS: dict[Provider, int] = {"cpu": 16, "cuda": 4}  # different ones in turn, so that no cache holds the next

@@ -17,7 +17,7 @@ from case import Case, add_options, gflop_per_utterance, read
 from ceiling import matmul_ceiling
 from turns import Call, Turn, Worker, serve_turns
 
-from app.model import load_model
+from app.engine.load import load_model
 
 ROUNDS = 7
 RESAMPLES = 10_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engine import Utterance
+from app.engine.engine import Utterance
 
 SAMPLE_RATE = 16_000  # Hz
 HOP_LENGTH = 512  # samples a frame

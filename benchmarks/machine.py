@@ -10,7 +10,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from app.model import physical_cores
+from app.engine.load import physical_cores
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "torch", "numpy")

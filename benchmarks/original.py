@@ -18,7 +18,7 @@ from paper import rule_made_networks
 from torch import Tensor
 from turns import Turn, serve_turns, take, warm_up
 
-from app.model import physical_cores
+from app.engine.load import physical_cores
 from training.checkpoint import load_checkpoint
 from training.networks import Networks
 

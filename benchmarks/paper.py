@@ -21,7 +21,7 @@ from transformers import BertConfig
 
 import training.export
 from app.errors import ModelCorrupt
-from app.store import load_manifest
+from app.store.versions import load_manifest
 from training.config import STAGES, load_preset
 from training.encoder import TOKENIZER_FILE, blank_encoder
 from training.export import Release, export

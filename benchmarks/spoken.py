@@ -9,7 +9,7 @@ import soundfile
 from client import predict_request
 from lengths import FIRST_WORD, SAMPLE_RATE, Length, make
 
-from app.tokenizer import TextTokenizer
+from app.text import TextTokenizer
 
 SENTENCES = (
     "오늘 정말 고마워요 덕분에 너무 즐거웠어요",

@@ -10,11 +10,11 @@ from lengths import Length, draw_lengths
 from processes import Service, free_port
 from spoken import Spoken, speak
 
-from app.manifest import Manifest
-from app.model import choose_precision, physical_cores
+from app.engine.load import choose_precision, physical_cores
 from app.settings import Settings
-from app.store import find_version, load_manifest
-from app.tokenizer import TextTokenizer
+from app.store.manifest import Manifest
+from app.store.versions import find_version, load_manifest
+from app.text import TextTokenizer
 
 _SAME_LENGTH = 16  # utterances where all have one length: a full batch
 

@@ -15,8 +15,7 @@ from engine import measure
 from lengths import Length
 from machine import save
 
-from app.manifest import Precision
-from app.sessions import Provider
+from app.settings import Precision, Provider
 
 Row = tuple[Length | None, int]  # None for KEMDy20's lengths, and the batch
 SHORT, FULL = Length(3.2, 20), Length(16.3, 64)

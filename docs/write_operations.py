@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.answer import WARNINGS
 from app.errors import MaeumError, StartError
-from app.metrics import Metrics
-from app.schemas import WARNINGS
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/operations.md"
@@ -29,13 +29,17 @@ RETRIES = {429: "after `Retry-After`", 503: "after `Retry-After`", 408: "yes", 5
 
 # Bounds that cannot be set: where they are written, in what, and what follows.
 CONSTANTS = (
-    ("app.connection.MAX_HEADER_BYTES", "bytes", "The headers of a request together. Past it `headers_too_large`."),
-    ("app.forms.MAX_PARTS", "", "Files, and as many other fields, that a form may have. Past it `invalid_request`."),
-    ("app.audio.MIN_SAMPLE_RATE", "Hz", "The lowest rate of a clip. Below it `audio_undecodable`."),
-    ("app.audio.MAX_SAMPLE_RATE", "Hz", "The highest rate of a clip. Above it `audio_undecodable`."),
+    ("app.web.connection.MAX_HEADER_BYTES", "bytes", "The headers of a request together. Past it `headers_too_large`."),
+    (
+        "app.web.forms.MAX_PARTS",
+        "",
+        "Most files, and most other fields, of a form. Past it `invalid_request`.",
+    ),
+    ("app.audio.decode.MIN_SAMPLE_RATE", "Hz", "The lowest rate of a clip. Below it `audio_undecodable`."),
+    ("app.audio.decode.MAX_SAMPLE_RATE", "Hz", "The highest rate of a clip. Above it `audio_undecodable`."),
     ("app.pipeline.SHORT_S", "s", "A shorter clip is answered with the warning `audio_too_short`."),
     ("app.pipeline.SILENT_PEAK", "of full scale", "A quieter clip is answered with the warning `audio_silent`."),
-    ("app.remote.MANIFEST_BYTES", "bytes", "A version's manifest at an address. Past it `model_corrupt`."),
+    ("app.store.remote.MANIFEST_BYTES", "bytes", "A version's manifest at an address. Past it `model_corrupt`."),
 )
 
 

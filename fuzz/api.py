@@ -24,7 +24,7 @@ import schemathesis
 import soundfile
 from hypothesis import strategies as st
 
-from app.transcript import clean_transcript
+from app.text import clean_transcript
 
 HERE = Path(__file__)
 SEED = 1

@@ -8,12 +8,12 @@ import pytest
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
-from app.api import create_app
-from app.manifest import Manifest
-from app.model import Model, load_model
+from app.engine.load import Model, load_model
 from app.pipeline import Pipeline
 from app.settings import Settings
-from app.store import load_manifest
+from app.store.manifest import Manifest
+from app.store.versions import load_manifest
+from app.web.api import create_app
 from tests.support.sounds import sound_file, speech
 from tests.support.tiny_version import write_version
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from app.padding import right_pad
+from app.engine.shapes import right_pad
 from training.augment import Band
 from training.data import Example, Examples
 from training.utterance import Utterance

@@ -5,7 +5,7 @@ Every figure is the manifest's.
 
 from collections.abc import Mapping
 
-from app.manifest import Manifest
+from app.store.manifest import Manifest
 from training.evaluation.figures import Figures
 from training.evaluation.wording import beside, headline
 

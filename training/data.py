@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from app.audio import decode
+from app.audio.decode import decode
 from app.errors import MaeumError
-from app.tokenizer import TextTokenizer
+from app.text import TextTokenizer
 from training.augment import KINDS, Band, Kind, delete_tokens, draw_band, swap_tokens
 from training.config import Augmentation
 from training.errors import TrainingError

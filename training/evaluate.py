@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from app.manifest import Heard, Temperatures
-from app.model import Model
+from app.engine.load import Model
+from app.store.manifest import Heard, Temperatures
 from training.evaluation.figures import Figures, logits_of
 from training.evaluation.measure import Measurement, measure
 from training.metrics import fit_temperature

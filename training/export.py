@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from app.manifest import AudioInput, EmotionOutput, GraphName, Manifest, Precision, StoredFile, TextInput
-from app.model import load_model
-from app.settings import Settings
-from app.store import MANIFEST_FILE
+from app.engine.load import load_model
+from app.settings import Precision, Settings
+from app.store.manifest import (
+    AudioInput,
+    EmotionOutput,
+    GraphName,
+    Manifest,
+    StoredFile,
+    TextInput,
+)
+from app.store.versions import MANIFEST_FILE
 from training.card import CARD_FILE, card
 from training.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from training.encoder import TOKENIZER_FILE

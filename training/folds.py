@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from app.store import load_manifest
+from app.store.versions import load_manifest
 from training.config import STAGES, Config
 from training.corpora.kemdy20 import in_fold
 from training.corpora.splits import FOLDS

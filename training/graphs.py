@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from app.manifest import GraphName
+from app.store.manifest import GraphName
 from training.fused import fused_encoders
 from training.networks import Networks
 from training.operators import ATTENTION

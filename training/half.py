@@ -11,7 +11,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
-from app.manifest import GraphName
+from app.store.manifest import GraphName
 
 FRONT_END = "/features/"  # scope of the audio front-end: power of speech runs over more decades than float16 has
 RECURRENT = ("GRU", "LSTM")  # their error would add up over the frames, and the CPU has no kernel for them

@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from app.manifest import GraphName
+from app.store.manifest import GraphName
 from training.half import FRONT_END
 from training.operators import DOMAIN, INTEGER_PRODUCT
 

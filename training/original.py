@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transformers import BertConfig
 
-from app.manifest import Precision
+from app.settings import Precision
 from training.config import STAGES, AudioConfig, BlockConfig, Config, TextConfig
 from training.export import Release, export
 from training.networks import save_config, save_stage

@@ -14,10 +14,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from app.manifest import GraphName
-from app.model import physical_cores
-from app.padding import right_pad
-from app.sessions import Device, open_session
+from app.engine.load import physical_cores
+from app.engine.session import Device, open_session
+from app.engine.shapes import right_pad
+from app.store.manifest import GraphName
 from training.errors import TrainingError
 from training.features import HOP_LENGTH, SAMPLE_RATE
 from training.graphs import SIGNATURES

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from app.model import load_model
+from app.engine.load import load_model
 from app.pipeline import Pipeline
 from app.settings import Settings
 from training.config import STAGES, load_preset

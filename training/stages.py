@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app.tokenizer import TextTokenizer
+from app.text import TextTokenizer
 from training.config import Stage, StageConfig
 from training.data import TrainingExamples
 from training.encoder import TOKENIZER_FILE

@@ -27,7 +27,7 @@ class Utterance(BaseModel):
     speaker: str | None = None
     gender: Literal["female", "male"] | None = None
     audio: Path | None = None
-    transcript: str | None = Field(default=None, description="Cleaned by app.transcript")
+    transcript: str | None = Field(default=None, description="Cleaned by app.text")
     raw_transcript: str | None = Field(default=None, description="As the corpus has it")
     emotion: str | None = None
     votes: dict[str, float] | None = Field(

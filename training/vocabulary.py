@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from app.tokenizer import TextTokenizer
+from app.text import TextTokenizer
 from training.encoder import TOKENIZER, TOKENIZER_FILE, EncoderError, find_encoder
 from training.kobert import build_tokenizer
 

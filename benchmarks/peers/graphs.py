@@ -14,12 +14,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from app.audio import decode
-from app.manifest import GRAPH_NAMES
-from app.padding import right_pad
-from app.store import load_manifest
-from app.tokenizer import TextTokenizer
-from app.transcript import clean_transcript
+from app.audio.decode import decode
+from app.engine.shapes import right_pad
+from app.store.manifest import GRAPH_NAMES
+from app.store.versions import load_manifest
+from app.text import TextTokenizer, clean_transcript
 
 FOLDER = Path(os.environ["PEER_FOLDER"])  # of the version
 PRECISION = os.environ["PEER_PRECISION"]

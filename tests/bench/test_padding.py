@@ -11,12 +11,12 @@ from lengths import draw_lengths, make
 from numpy.typing import NDArray
 from work import flops
 
-from app.batcher import PADDING, Batcher
-from app.buckets import Buckets
-from app.engine import Engine, Prediction, Utterance
-from app.manifest import GraphName, Manifest
+from app.engine.batcher import PADDING, Batcher
+from app.engine.engine import Engine, Prediction, Utterance
+from app.engine.session import Device, open_session
+from app.engine.shapes import Buckets
 from app.pipeline import positions
-from app.sessions import Device, open_session
+from app.store.manifest import GraphName, Manifest
 from training.config import load_preset
 from training.encoder import load_encoder
 from training.graphs import export_fp32

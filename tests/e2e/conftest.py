@@ -17,8 +17,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.server import Server
 from app.settings import Settings
+from app.web.server import Server
 
 MAEUM = Path(sys.executable).with_name("maeum")
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.api import create_app
-from app.model import Model
+from app.engine.load import Model
 from app.pipeline import Pipeline
 from app.settings import Settings
+from app.web.api import create_app
 
 Serve = Callable[..., httpx.Client]
 HEALTH = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -7,8 +7,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.errors import NotReady
-from app.problems import PREDICT_ERRORS
-from app.schemas import ModelResponse, PredictResponse
+from app.web.problems import PREDICT_ERRORS
+from app.web.schemas import ModelResponse, PredictResponse
 
 
 def test_the_page_loads_only_from_here(client: TestClient) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from app.api import create_app
-from app.audio import Limits
-from app.decoders import Decoders
-from app.model import Model
+from app.audio.decode import Limits
+from app.audio.pool import Decoders
+from app.engine.load import Model
 from app.pipeline import Pipeline
 from app.settings import Settings
+from app.web.api import create_app
 
 MakeFile = Callable[..., bytes]
 

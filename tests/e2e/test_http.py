@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 import app.service
-from app.api import create_app
-from app.engine import Prediction, Utterance
+from app.engine.engine import Prediction, Utterance
+from app.engine.load import Model, load_model
 from app.errors import MaeumError
-from app.model import Model, load_model
 from app.pipeline import Pipeline
-from app.problems import PREDICT_ERRORS
 from app.settings import Settings
+from app.web.api import create_app
+from app.web.problems import PREDICT_ERRORS
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
 MakeFile = Callable[..., bytes]

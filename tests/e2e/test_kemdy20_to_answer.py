@@ -5,11 +5,11 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from app.api import create_app
-from app.model import load_model
+from app.engine.load import load_model
 from app.pipeline import Pipeline
 from app.settings import Settings
-from app.store import load_manifest
+from app.store.versions import load_manifest
+from app.web.api import create_app
 from tests.support.synthetic_kemdy20 import EMOTIONS, write_tree
 from training.cli import main
 from training.smoke import TINY, make_encoder

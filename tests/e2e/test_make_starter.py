@@ -11,11 +11,11 @@ import soundfile
 import torch
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from app.engine import Utterance
-from app.manifest import Manifest
-from app.model import load_model
+from app.engine.engine import Utterance
+from app.engine.load import load_model
 from app.settings import Settings
-from app.store import load_manifest, verify
+from app.store.manifest import Manifest
+from app.store.versions import load_manifest, verify
 from training import heads, starter
 from training.config import AudioEncoderConfig
 from training.corpora.kote import READING

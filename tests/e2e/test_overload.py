@@ -13,11 +13,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.api import create_app
-from app.engine import Prediction
-from app.model import Model
+from app.engine.engine import Prediction
+from app.engine.load import Model
 from app.pipeline import Pipeline
 from app.settings import Settings
+from app.web.api import create_app
 
 Listen = Callable[[FastAPI, Settings], tuple[str, int]]
 MULTIPART = {"content-type": "multipart/form-data; boundary=X"}

@@ -11,10 +11,10 @@ from starlette.testclient import TestClient
 from uvicorn.main import main as uvicorn_command
 
 from app import cli
-from app.api import create_app
-from app.model import load_model
+from app.engine.load import load_model
 from app.pipeline import Pipeline
 from app.settings import Settings
+from app.web.api import create_app
 from tests.support import ROOT
 from training.cli import parser as training_parser
 

@@ -114,7 +114,7 @@ def test_several_workers_count_together(store: Path, tmp_path: Path) -> None:
         sys.executable,
         "-m",
         "uvicorn",
-        "app.api:create_app",
+        "app.web.api:create_app",
         "--factory",
         "--workers",
         "2",

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from app.api import create_app
 from app.cli import main
-from app.model import load_model
+from app.engine.load import load_model
 from app.pipeline import Pipeline
 from app.settings import Settings
-from app.store import list_versions
+from app.store.versions import list_versions
+from app.web.api import create_app
 from tests.support import ROOT, SHARED
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.wav"))

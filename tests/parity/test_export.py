@@ -8,11 +8,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from app.engine import Utterance
-from app.manifest import GraphName
-from app.model import load_model
+from app.engine.engine import Utterance
+from app.engine.load import load_model
 from app.settings import Settings
-from app.store import load_manifest, verify
+from app.store.manifest import GraphName
+from app.store.versions import load_manifest, verify
 from training.config import load_preset
 from training.encoder import TOKENIZER_FILE, load_encoder
 from training.export import ExportError, Release, export

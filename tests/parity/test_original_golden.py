@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.manifest import GraphName
+from app.store.manifest import GraphName
 from tests.support import SHARED
 from training.config import STAGES
 from training.graphs import export_fp32, export_graph

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.manifest import Manifest, Precision
-from app.settings import Settings
-from app.store import find_version, load_manifest
+from app.settings import Precision, Settings
+from app.store.manifest import Manifest
+from app.store.versions import find_version, load_manifest
 from training.checkpoint import load_checkpoint
 from training.parity import Reference
 

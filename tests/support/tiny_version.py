@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
-from app.manifest import GRAPH_NAMES
+from app.store.manifest import GRAPH_NAMES
 from training.int8 import quantise_int8
 
 CLASSES = ["neutral", "sad", "happy", "surprise", "angry"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.transcript import clean_transcript
+from app.text import clean_transcript
 from training.corpora.files import BrokenFileError, duration_s, read_text
 from training.corpora.kemdy20_annotation import Annotation, Choices, label_of, read_annotations
 from training.corpora.report import CorpusError, Report

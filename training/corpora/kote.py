@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.transcript import clean_transcript
+from app.text import clean_transcript
 from training.corpora.report import CorpusError, Report, require_file
 from training.corpora.splits import stable_hash
 from training.utterance import Split, Utterance

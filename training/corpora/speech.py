@@ -4,7 +4,7 @@ import csv
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from app.transcript import clean_transcript
+from app.text import clean_transcript
 from training.corpora.files import BrokenFileError, duration_s
 from training.corpora.labels import MEAN_AROUSAL
 from training.corpora.report import Report, require_file

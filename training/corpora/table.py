@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
-from app.transcript import clean_transcript
+from app.text import clean_transcript
 from training.corpora.files import BrokenFileError, duration_s, read_text
 from training.corpora.labels import CLASSES, emotion_of
 from training.corpora.report import CorpusError, Report, require_file

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app.audio import decode
-from app.engine import Prediction
-from app.engine import Utterance as Input
+from app.audio.decode import decode
+from app.engine.engine import Prediction
+from app.engine.engine import Utterance as Input
+from app.engine.load import Model
 from app.errors import MaeumError
-from app.manifest import Heard
-from app.model import Model
+from app.store.manifest import Heard
 from training.errors import TrainingError
 from training.recording import Waveform
 from training.utterance import Utterance

@@ -6,10 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import get_args
 
-from app.manifest import Precision
-from app.model import load_model
-from app.sessions import Provider
-from app.settings import Settings
+from app.engine.load import load_model
+from app.settings import Precision, Provider, Settings
 from training.evaluate import figures_of
 from training.evaluation.answers import EvaluationError
 from training.evaluation.measure import measure

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.manifest import Precision, Temperatures
-from app.model import Model, load_model
-from app.settings import Settings
+from app.engine.load import Model, load_model
+from app.settings import Precision, Settings
+from app.store.manifest import Temperatures
 from training.evaluate import fit_temperatures
 from training.evaluation.answers import Answered, answer
 from training.evaluation.figures import Figures, logits_of

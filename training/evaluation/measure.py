@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.manifest import HEARD, Heard
-from app.model import Model
+from app.engine.load import Model
+from app.store.manifest import HEARD, Heard
 from training.corpora.labels import MEAN_AROUSAL
 from training.evaluation.answers import Answered, answer, can
 from training.evaluation.figures import AROUSED, CALM, Figures, by_gender, emotion_figures, order_figures, score_figures

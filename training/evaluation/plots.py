@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.manifest import Heard
+from app.store.manifest import Heard
 from training.evaluation.figures import AROUSED, Figures
 from training.evaluation.wording import HEARD_TITLES
 from training.metrics import reliability

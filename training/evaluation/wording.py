@@ -1,6 +1,6 @@
 """A measurement in one line, for the model card, the terminal and the head of the report."""
 
-from app.manifest import Heard
+from app.store.manifest import Heard
 from training.evaluation.figures import Figures
 
 HEARD_TITLES: dict[Heard, str] = {"audio": "voice alone", "text": "words alone", "both": "voice and words"}

@@ -2,7 +2,7 @@
 
 import app.errors
 from app.errors import InferenceFailed, MaeumError, traceback_without_values
-from app.problems import PREDICT_ERRORS, openapi_responses
+from app.web.problems import PREDICT_ERRORS, openapi_responses
 
 
 def _leaves(kind: type[MaeumError] = MaeumError) -> list[type[MaeumError]]:

@@ -4,9 +4,9 @@ import asyncio
 import gc
 import weakref
 
-from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 
 
 def test_an_exchanged_model_is_let_go_at_once(settings: Settings) -> None:

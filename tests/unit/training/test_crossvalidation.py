@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.engine import Prediction
+from app.engine.engine import Prediction
 from app.settings import Settings
 from training.evaluate import fit_temperatures
 from training.evaluation import crossvalidation

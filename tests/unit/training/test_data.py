@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.tokenizer import TextTokenizer
+from app.text import TextTokenizer
 from training.batches import NO_CLASS, Bucketed, by_length, collate, loader
 from training.config import Augmentation
 from training.data import DataError, Examples, TrainingExamples

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from app.engine import Prediction
-from app.engine import Utterance as Input
-from app.manifest import HEARD, Heard, Manifest, Temperatures
-from app.model import Model
+from app.engine.engine import Prediction
+from app.engine.engine import Utterance as Input
+from app.engine.load import Model
+from app.store.manifest import (
+    HEARD,
+    Heard,
+    Manifest,
+    Temperatures,
+)
 from training.card import card
 from training.corpora.labels import MEAN_AROUSAL
 from training.evaluate import calibrate, evaluate, fit_temperatures

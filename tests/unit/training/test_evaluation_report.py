@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engine import Prediction
-from app.model import load_model
+from app.engine.engine import Prediction
+from app.engine.load import load_model
 from app.settings import Settings
 from training.evaluate import figures_of
 from training.evaluation.answers import Answered, EvaluationError, model_input

@@ -6,10 +6,10 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from app.manifest import GraphName
-from app.model import load_model
+from app.engine.load import load_model
 from app.settings import Settings
-from app.store import load_manifest, verify
+from app.store.manifest import GraphName
+from app.store.versions import load_manifest, verify
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from training.config import STAGES, load_preset
 from training.encoder import TOKENIZER_FILE, load_encoder

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from app.sessions import session_options
+from app.engine.session import session_options
 from training.int8 import quantise_int8
 
 WIDTH = 64

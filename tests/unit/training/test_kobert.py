@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from app.tokenizer import TextTokenizer
+from app.text import TextTokenizer
 from tests.support import SHARED
 from training.encoder import TOKENIZER, EncoderError, find_encoder, load_encoder
 from training.kobert import SPECIAL, build_tokenizer

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
-from app.api import create_app
-from app.engine import Utterance
-from app.model import Model, load_model
+from app.engine.engine import Utterance
+from app.engine.load import Model, load_model
 from app.pipeline import Pipeline, positions
 from app.settings import Settings
+from app.web.api import create_app
 from training.config import AudioConfig, BlockConfig, Config, EmotionConfig, TextConfig
 from training.encoder import EncoderError
 from training.export import Release

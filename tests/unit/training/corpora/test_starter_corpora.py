@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from app.audio import decode
+from app.audio.decode import decode
 from training.corpora.kote import read_kote
 from training.corpora.nsmc import read_reviews
 from training.corpora.report import CorpusError, Report

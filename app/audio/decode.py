@@ -1,0 +1,165 @@
+"""Decodes an audio file into what the audio graph takes: mono 16 kHz float32. Serving and training share it.
+
+Nothing of HTTP and no features: the log-mel front-end is inside the exported graph. Whoever decodes what strangers send
+does so in `app.audio.pool`' processes, which may crash or hang.
+"""
+
+import io
+import signal
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import soundfile
+import soxr  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from ..errors import (
+    AudioEmpty,
+    AudioTooLong,
+    AudioTooManyChannels,
+    AudioUndecodable,
+)
+from . import libav
+from .level import to_mono, within_full_scale
+from .sniff import Container, skip_id3, sniff
+from .wav import read_wav
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+SAMPLE_RATE = 16_000  # Hz
+
+# Below, there is no voice; a forged rate of a few Hz would make resampling explode. Above, no equipment records.
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz
+# Large enough that a block costs more than the call, small enough to stay in the cache.
+_BLOCK_VALUES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a clip may take. An utterance lasts seconds and takes far less.
+
+    The bounds are wide enough to report the true length of a clip sent whole by mistake, and keep a few kilobytes of
+    forged FLAC from becoming gigabytes. They are checked while decoding; a header only makes the refusal come sooner.
+    """
+
+    max_duration_s: float = 600
+    max_channels: int = 8
+    max_decoded_bytes: int = 120_000_000
+    """Of float32, over all channels: five minutes of stereo at 48 kHz."""
+
+    @classmethod
+    def of(cls, settings: "Settings") -> Self:
+        return cls(settings.max_duration_s, settings.max_channels, settings.max_decoded_bytes)
+
+
+_DEFAULT = Limits()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A decoded clip.
+
+    `samples`: float32 [samples], mono, 16 kHz, finite, within -1..1, contiguous. The rest tells of the file as it came:
+    `duration_s` of all that could be decoded, `sample_rate` in Hz, `channels`.
+    """
+
+    samples: NDArray[np.float32]
+    duration_s: float
+    sample_rate: int
+    channels: int
+
+
+def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
+    """Decodes a file of any rate: WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, MP4 and ADTS (AAC),
+    WebM (Opus, Vorbis), AMR.
+
+    Channels are averaged and resampled by soxr (HQ); what passes full scale is divided by its peak. The same bytes give
+    the same samples.
+
+    Raises AudioFormatUnsupported, AudioUndecodable, AudioEmpty, AudioTooLong, AudioTooManyChannels,
+    AudioTooCostly.
+    """
+    if not data:
+        raise AudioEmpty
+    with _interrupted_later():
+        sample_rate, channels, mono = _mono(skip_id3(data), limits)
+    samples = mono if sample_rate == SAMPLE_RATE else soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
+    if len(samples) == 0:
+        raise AudioEmpty
+    # Whatever is not finite before resampling is not after it, and near the largest float more becomes so.
+    if not np.isfinite(samples).all():
+        raise AudioUndecodable("The file holds samples that are not numbers (NaN or infinity).")
+    samples = np.ascontiguousarray(within_full_scale(samples), dtype=np.float32)
+    return Clip(samples, len(mono) / sample_rate, sample_rate, channels)
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Lets Ctrl-C wait: raised in what libsndfile calls to read, it would be lost, and the file seem to end there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda *given: came.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])
+
+
+def _mono(data: bytes, limits: Limits) -> tuple[int, int, NDArray[np.float32]]:
+    """The rate in Hz, the number of channels and their mean. Raises as `decode`."""
+    container = sniff(data)
+    blocks = libav.read_blocks(data, container) if container in libav.FORMATS else _read_blocks(data, container, limits)
+    sample_rate = channels = frames = max_frames = 0
+    mono: list[NDArray[np.float32]] = []
+    with closing(blocks):
+        for block_rate, block in blocks:
+            if not mono:
+                sample_rate, channels = block_rate, block.shape[1]
+                _check(sample_rate, channels, limits)
+                max_frames = int(min(limits.max_decoded_bytes // (4 * channels), limits.max_duration_s * sample_rate))
+            elif (block_rate, block.shape[1]) != (sample_rate, channels):
+                raise AudioUndecodable("The file changes its sample rate or its channels midway.")
+            frames += len(block)
+            if frames > max_frames:
+                raise AudioTooLong(f"The clip is longer than {max_frames / sample_rate:.0f} s. {AudioTooLong.sentence}")
+            mono.append(to_mono(block))  # the caller refuses what is not finite
+    if not frames:
+        raise AudioEmpty
+    return sample_rate, channels, np.concatenate(mono)
+
+
+def _check(sample_rate: int, channels: int, limits: Limits) -> None:
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise AudioUndecodable(f"The file claims a sample rate of {sample_rate} Hz, which no recording has.")
+    if channels > limits.max_channels:
+        most = f"The audio has {channels} channels and may have {limits.max_channels}."
+        raise AudioTooManyChannels(f"{most} {AudioTooManyChannels.sentence}")
+
+
+def _read_blocks(data: bytes, container: Container, limits: Limits) -> Generator[libav.Block]:
+    """Yields what libsndfile reads. Of a WAV file it gets the raw samples, so that no header of it reaches it."""
+    raw: dict[str, Any] = {}
+    if container == "wav":
+        wav = read_wav(data)
+        _check(wav.sample_rate, wav.channels, limits)
+        data = wav.data
+        raw = {"format": "RAW", "endian": "LITTLE", "subtype": wav.encoding}
+        raw |= {"samplerate": wav.sample_rate, "channels": wav.channels}
+    try:
+        with soundfile.SoundFile(io.BytesIO(data), **raw) as file:
+            _check(file.samplerate, file.channels, limits)
+            frames = max(1, _BLOCK_VALUES // file.channels)
+            while len(block := file.read(frames, dtype="float32", always_2d=True)):
+                yield file.samplerate, block
+    except (soundfile.LibsndfileError, ValueError, TypeError) as error:
+        raise AudioUndecodable from error

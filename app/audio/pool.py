@@ -1,0 +1,127 @@
+"""Decodes in other processes, so that a file made to crash, hang or bloat a decoder takes only itself down.
+
+What runs in them is `app.audio.worker`, and `app.audio.process` speaks to one. Here they are handed out and replaced.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+
+from ..errors import AudioTooCostly, AudioUndecodable, DecoderUnavailable
+from .decode import Clip, Limits
+from .process import DecoderProcess, Ended, Reason
+
+
+class Decoders:
+    """`count` processes that decode. Threads wait for them; `decode` is called in an event loop.
+
+    `timeout_s` and `memory_bytes` bound one clip. `on_restart` hears of each process that is replaced, in a thread:
+    died (crashed, or was killed), timeout, memory.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        limits: Limits,
+        timeout_s: float,
+        memory_bytes: int,
+        on_restart: Callable[[Reason], None] | None = None,
+    ) -> None:
+        self._limits, self._timeout_s, self._memory_bytes = limits, timeout_s, memory_bytes
+        self._on_restart = on_restart
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
+        self._pending: set[Future[Clip]] = set()
+        # One place for each thread; None where no process could be started.
+        self._places: SimpleQueue[DecoderProcess | None] = SimpleQueue()
+        for _ in range(count):
+            self._places.put(None)
+        self._workers: set[DecoderProcess] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def busy(self) -> int:
+        """Decodes that run or wait."""
+        return len(self._pending)
+
+    def start(self) -> None:
+        """Starts the processes, which load on their own. Those that do not start are tried again with each clip."""
+        for _ in range(self._places.qsize()):
+            self._places.put(self._places.get() or self._try_start())
+
+    async def decode(self, data: bytes) -> Clip:
+        """As `app.audio.decode.decode`, elsewhere. Cancelled while it waits, it never begins.
+
+        Raises AudioError, DecoderUnavailable.
+        """
+        if self._closed:
+            raise DecoderUnavailable
+        future = self._threads.submit(self._decode, data)
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Ends the processes. What is still being decoded fails with DecoderUnavailable."""
+        with self._lock:
+            self._closed = True
+            for worker in self._workers:
+                worker.kill()
+        self._threads.shutdown()
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    def _decode(self, data: bytes) -> Clip:
+        worker = self._places.get()
+        crashes = failed_starts = 0
+        try:
+            while True:
+                if worker is None:
+                    worker = self._start()
+                try:
+                    worker.wait_until_ready()
+                except Ended as ended:
+                    worker, failed_starts = self._replace(worker, ended.reason), failed_starts + 1
+                    if failed_starts == 2:
+                        raise DecoderUnavailable from None
+                    continue
+                try:
+                    return worker.decode(data)
+                except Ended as ended:
+                    worker, crashes = self._replace(worker, ended.reason), crashes + 1
+                    if ended.reason != "died":
+                        raise AudioTooCostly from None
+                    # Once it may have been another's fault: the system kills the largest process when memory is short.
+                    if crashes == 2:
+                        raise AudioUndecodable from None
+        finally:
+            self._places.put(worker)
+
+    def _start(self) -> DecoderProcess:
+        with self._lock:
+            if self._closed:
+                raise DecoderUnavailable
+            try:
+                worker = DecoderProcess(self._limits, self._timeout_s, self._memory_bytes)
+            except OSError as error:
+                raise DecoderUnavailable from error
+            self._workers.add(worker)
+            return worker
+
+    def _try_start(self) -> DecoderProcess | None:
+        try:
+            return self._start()
+        except DecoderUnavailable:
+            return None
+
+    def _replace(self, worker: DecoderProcess, reason: Reason) -> DecoderProcess | None:
+        worker.end()
+        with self._lock:
+            self._workers.discard(worker)
+            closed = self._closed
+        if self._on_restart and not closed:
+            self._on_restart(reason)
+        return self._try_start()

@@ -1,0 +1,140 @@
+"""One process that decodes, seen from the service: starts it, sends it a file, waits no longer than it may, kills it.
+
+What runs in it is `app.audio.worker`. What to do when it ends is for `app.audio.pool` to say.
+"""
+
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..errors import AudioError, AudioUndecodable
+from .decode import SAMPLE_RATE, Clip, Limits
+from .worker import EXHAUSTED, READY, REPLY, REQUEST, SAMPLES, main
+
+Reason = Literal["died", "timeout", "memory"]
+
+# Imports the package from where it was imported here, and nothing else from there or from the working directory.
+_PACKAGE = __name__.partition(".")[0]
+_START = (
+    f"import sys; sys.path.insert(0, sys.argv.pop(1)); import {_PACKAGE}; del sys.path[0]; "
+    f"from {main.__module__} import main; main()"
+)
+# What Python and the loader may need to find the same packages. Nothing else goes along: it may hold secrets.
+_KEPT = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "HOME")
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+_START_S = 30.0  # importing takes a fifth of a second on a machine that has nothing else to do
+_LATER_S = 1.0  # a process that hangs ends by its own timer; where even that hangs, it is killed after this
+# A sentence, and the samples that resampling may round up to: a process that was taken over cannot ask for more.
+_SPARE_BYTES = 4096
+_ERRORS = {error.code: error for error in AudioError.__subclasses__()}
+
+
+class Ended(Exception):
+    """The process is gone, or must go."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+
+
+class DecoderProcess:
+    """One process. Raises OSError where it cannot be started."""
+
+    def __init__(self, limits: Limits, timeout_s: float, memory_bytes: int) -> None:
+        self._timeout_s = timeout_s
+        self._max_reply_bytes = int(4 * limits.max_duration_s * SAMPLE_RATE) + _SPARE_BYTES
+        numbers = (limits.max_duration_s, limits.max_channels, limits.max_decoded_bytes, timeout_s, memory_bytes)
+        root = str(Path(__file__).parents[2])
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, root, *map(str, numbers)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={name: os.environ[name] for name in _KEPT if name in os.environ} | _ONE_THREAD,
+            start_new_session=True,  # no signal that is meant for the service's group
+        )
+        assert self._process.stdin and self._process.stdout
+        self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
+        for file in (self._to, self._from):
+            os.set_blocking(file, False)
+        self._writable, self._readable = select.poll(), select.poll()
+        self._writable.register(self._to, select.POLLOUT)
+        self._readable.register(self._from, select.POLLIN)
+        self._ready = False
+
+    def wait_until_ready(self) -> None:
+        """Raises Ended where the process is gone, or does not get there."""
+        if self._process.poll() is not None:
+            raise Ended("died")
+        if not self._ready:
+            self._read(len(READY), time.monotonic() + _START_S)
+            self._ready = True
+
+    def decode(self, data: bytes) -> Clip:
+        """Raises AudioError, Ended."""
+        deadline = time.monotonic() + self._timeout_s + _LATER_S
+        try:
+            self._write(REQUEST.pack(len(data)), deadline)
+            self._write(data, deadline)
+        except BrokenPipeError:
+            pass  # it may have answered before it ended
+        size, kind, duration_s, sample_rate, channels = REPLY.unpack(self._read(REPLY.size, deadline))
+        if kind == EXHAUSTED:
+            raise Ended("memory")
+        if size > self._max_reply_bytes or (kind == SAMPLES and size % 4):
+            raise Ended("died")
+        body = self._read(size, deadline)
+        if kind == SAMPLES:
+            samples = np.frombuffer(body, dtype=np.float32)
+            # What a file may have taken over is not believed: others are answered and counted beside it.
+            if not (0 <= duration_s < math.inf and np.isfinite(samples).all()):
+                raise Ended("died")
+            return Clip(samples, duration_s, sample_rate, channels)
+        code, _, sentence = body.decode(errors="replace").partition("\n")
+        raise _ERRORS.get(code, AudioUndecodable)(sentence)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> None:
+        """Kills the process, waits for its end and closes its pipes."""
+        with self._process:
+            self._process.kill()
+
+    def _write(self, data: bytes, deadline: float) -> None:
+        rest = memoryview(data)
+        while rest:
+            self._wait(self._writable, deadline)
+            rest = rest[os.write(self._to, rest) :]
+
+    def _read(self, size: int, deadline: float) -> bytearray:
+        data = bytearray(size)
+        rest = memoryview(data)
+        while rest:
+            self._wait(self._readable, deadline)
+            count = os.readv(self._from, [rest])
+            if count == 0:
+                raise Ended(self._reason())
+            rest = rest[count:]
+        return data
+
+    def _wait(self, file: "select.poll", deadline: float) -> None:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not file.poll(left_s * 1000):
+            raise Ended("timeout")
+
+    def _reason(self) -> Reason:
+        """Why the process has closed its output."""
+        try:
+            return "timeout" if self._process.wait(_LATER_S) == -signal.SIGALRM else "died"
+        except subprocess.TimeoutExpired:
+            return "died"

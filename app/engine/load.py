@@ -1,0 +1,95 @@
+"""Loads a version of a model as the settings say: found, checked, in memory and warmed. Nothing of HTTP."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ModelCorrupt, ModelNotFound
+from ..settings import Precision, Provider, Settings
+from ..store.cache import ModelCache
+from ..store.manifest import Manifest
+from ..store.remote import RemoteStore, is_address
+from ..store.versions import find_version, load_manifest, verify
+from ..text import TextTokenizer
+from .engine import Engine, Prediction, Utterance
+from .session import Device
+from .shapes import Buckets
+
+Predict = Callable[[Sequence[Utterance]], list[Prediction]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version that can answer. Each of its `runners` gives one prediction for each utterance of a batch, and all may
+    be called at the same time.
+    """
+
+    manifest: Manifest
+    card: str
+    tokenizer: TextTokenizer
+    runners: Sequence[Predict]
+    precision: Precision
+    provider: Provider
+
+    @property
+    def predict(self) -> Predict:
+        """The first runner, for whoever needs but one."""
+        return self.runners[0]
+
+
+def load_model(settings: Settings) -> Model:
+    """Finds, checks, loads and warms the model. Takes seconds. Raises StartError or InferenceFailed."""
+    folder, manifest = _find(settings)
+    precision = choose_precision(manifest, settings)
+    try:
+        tokenizer = TextTokenizer(folder / manifest.text.tokenizer.file, manifest.text.max_tokens)
+    except ValueError as error:
+        raise ModelCorrupt(f"{manifest.name}/{manifest.version}: {error}.") from error
+    threads = settings.threads or physical_cores()
+    if settings.provider == "cuda":
+        devices = [Device("cuda", threads, number, settings.gpu_memory_bytes) for number in settings.gpu_numbers]
+        buckets = Buckets.of_gpu(manifest, settings.max_batch)
+    else:
+        devices, buckets = [Device("cpu", threads)], None
+    engines = [Engine(folder, manifest, precision, device, buckets) for device in devices]
+    for engine in engines:
+        engine.warm_up()
+    card = (folder / manifest.card.file).read_text(encoding="utf-8")
+    runners = [engine.predict for engine in engines for _ in range(engine.concurrency)]
+    return Model(manifest, card, tokenizer, runners, precision, settings.provider)
+
+
+def _find(settings: Settings) -> tuple[Path, Manifest]:
+    """The model's folder, fetched where the store is an address, and its manifest; every file of it checked."""
+    if is_address(settings.model_store):
+        return ModelCache(settings.model_cache, RemoteStore(settings.model_store)).fetch(settings.model)
+    folder = find_version(Path(settings.model_store), settings.model)
+    manifest = load_manifest(folder)
+    verify(folder, manifest)
+    return folder, manifest
+
+
+def choose_precision(manifest: Manifest, settings: Settings) -> Precision:
+    """The precision asked for; for `auto`, the first that the version has of int8, fp32, fp16 on a CPU, and of fp16,
+    fp32 on a GPU. Raises ModelNotFound.
+    """
+    if settings.precision == "auto":
+        usable: tuple[Precision, ...] = ("int8", "fp32", "fp16") if settings.provider == "cpu" else ("fp16", "fp32")
+        precision = next((name for name in usable if name in manifest.graphs), usable[-1])
+    else:
+        precision = settings.precision
+    if precision not in manifest.graphs:
+        has = ", ".join(manifest.graphs)
+        raise ModelNotFound(f"{manifest.name}/{manifest.version} has no {precision} graphs; it has {has}.")
+    return precision
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may run on: two threads of one core share its arithmetic units."""
+    try:
+        allowed = os.sched_getaffinity(0)
+        siblings = Path("/sys/devices/system/cpu")
+        return len({(siblings / f"cpu{cpu}/topology/thread_siblings_list").read_text() for cpu in allowed})
+    except (AttributeError, OSError):  # not Linux, or its /sys is hidden
+        return os.cpu_count() or 1

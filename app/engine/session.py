@@ -1,0 +1,113 @@
+"""One graph on onnxruntime: opened on a device, and checked to be what the contract says. Nothing is run here."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from ..errors import ModelCorrupt, ProviderUnavailable, RuntimeConflict
+from ..settings import Provider
+from ..store.manifest import GraphName
+
+SIGNATURES: dict[GraphName, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "audio_arousal": (("waveform", "waveform_length"), ("arousal", "audio_embedding", "audio_mask")),
+    "text_valence": (("input_ids", "attention_mask"), ("valence", "text_embedding")),
+    "emotion": (("audio_embedding", "audio_mask", "text_embedding", "text_mask"), ("logits",)),
+}
+# onnxruntime's log severities. Its warnings are about graphs, which a user cannot change.
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where graphs run: a CPU, with `threads` threads inside an operator, or the GPU `number`, where the three graphs
+    together may take `memory_bytes`; 0 sets no limit.
+    """
+
+    provider: Provider = "cpu"
+    threads: int = 1
+    number: int = 0
+    memory_bytes: int = 0
+
+    def providers(self) -> list[Any]:
+        """As onnxruntime takes them: what CUDA has no kernel for runs on the CPU."""
+        if self.provider == "cpu":
+            return ["CPUExecutionProvider"]
+        options = {
+            "device_id": str(self.number),
+            "cudnn_conv_algo_search": "HEURISTIC",  # the default, EXHAUSTIVE, tunes again for every new shape
+            "arena_extend_strategy": "kSameAsRequested",  # the default doubles what it asks for
+            "use_tf32": "0",  # float32 is float32: answers agree with the CPU's to 1e-4
+        }
+        if self.memory_bytes:
+            options["gpu_mem_limit"] = str(self.memory_bytes // len(SIGNATURES))
+        return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+
+def open_session(path: Path, name: GraphName, device: Device) -> Any:
+    """An `onnxruntime.InferenceSession` of the graph `name`. Raises ModelCorrupt, ProviderUnavailable."""
+    options = session_options(device.threads)
+    # On a CPU the fused operator takes six times as long as an addition and a normalisation.
+    slow = ["SkipLayerNormFusion"] if device.provider == "cpu" else []
+    if device.provider == "cuda":
+        onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # what it cannot load it writes past every log
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise ProviderUnavailable
+        onnxruntime.preload_dlls()
+    said = f"{'/'.join(path.parts[-3:-1])}: {path.name}"
+    try:
+        # It refuses weights that lie outside the graph's folder, through links too.
+        session = onnxruntime.InferenceSession(path, options, providers=device.providers(), disabled_optimizers=slow)
+    except Exception as error:  # onnxruntime's exceptions have no base of their own, and their messages hold paths
+        kind = type(error).__name__
+        raise ModelCorrupt(f"{said} cannot be loaded by onnxruntime {onnxruntime.__version__} ({kind}).") from error
+    # That the runtime was built for CUDA does not mean that there is a GPU: it falls back to the CPU in silence.
+    if device.provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+        raise ProviderUnavailable
+    inputs, outputs = SIGNATURES[name]
+    has_inputs = {value.name for value in session.get_inputs()} == set(inputs)
+    has_outputs = {value.name for value in session.get_outputs()} >= set(outputs)
+    if not (has_inputs and has_outputs):
+        raise ModelCorrupt(f"{said} is no {name} graph, which takes {inputs} and gives {outputs}.")
+    return session
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """What every session of a version's graphs is opened with, so that its integer products are exact."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    # Threads that spin while they wait take the cores from decoding and from other processes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not has_vnni():
+        # There a product of uint8 by int8 overflows in silence; with weights read as uint8 it does not, and is slower.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies 8-bit integers into 32 bits at once; False where it cannot be told."""
+    try:
+        return re.search(r"\bavx(512)?_vnni\b", cpuinfo.read_text()) is not None
+    except OSError:
+        return False
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def check_runtime(installed: Callable[[str], bool] = _is_installed) -> None:
+    """Raises RuntimeConflict unless one onnxruntime distribution is installed: two overwrite each other's files."""
+    names = [name for name in ("onnxruntime", "onnxruntime-gpu") if installed(name)]
+    if len(names) != 1:
+        found = " and ".join(names) or "neither"
+        raise RuntimeConflict(f"{RuntimeConflict.sentence} Found: {found}. Make a new environment with one extra.")

@@ -1,0 +1,120 @@
+"""The manifest of a model version: all that serving knows about a model, as data.
+
+A version is a folder `model_store/<name>/<version>/` with `manifest.json` and the files it lists. This module says what
+the manifest holds and reads it; finding versions and checking their files is `app.store.versions`'s.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..settings import Precision
+
+GraphName = Literal["audio_arousal", "text_valence", "emotion"]
+GRAPH_NAMES: tuple[GraphName, ...] = ("audio_arousal", "text_valence", "emotion")
+Heard = Literal["audio", "text", "both"]
+HEARD: tuple[Heard, ...] = ("audio", "text", "both")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Inside the version's folder, and of a kind that holds no code: never a pickle.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.(onnx|json|safetensors|md)$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoredFile(_Frozen):
+    """One file of the version, pinned by its digest."""
+
+    file: FileName
+    sha256: Sha256
+    bytes: int = Field(ge=1)
+
+
+class AudioInput(_Frozen):
+    """What the audio graph takes: mono float32, -1..1."""
+
+    sample_rate: int = Field(description="Hz")
+    hop_length: int = Field(description="Samples a frame; an utterance has 1 + samples // hop_length frames")
+    max_frames: int = Field(description="The model hears no more than this many frames")
+    whole_clip: bool = Field(
+        False, description="The graph takes a longer clip whole, as its loudest value sets the level, and cuts it"
+    )
+
+    @property
+    def max_samples(self) -> int:
+        """The longest waveform that still has `max_frames` frames."""
+        return self.max_frames * self.hop_length - 1
+
+    @property
+    def taken_samples(self) -> int | None:
+        """Where to cut a waveform before the graph; None where it takes the whole."""
+        return None if self.whole_clip else self.max_samples
+
+
+class TextInput(_Frozen):
+    """What the text graph takes: token ids of this tokenizer, its special tokens included."""
+
+    tokenizer: StoredFile
+    max_tokens: int
+
+
+class Temperatures(_Frozen):
+    """What the logits are divided by, for each of what can be heard. A plain number is read as one for all three."""
+
+    audio: float = Field(gt=0, description="Of the voice alone")
+    text: float = Field(gt=0, description="Of the words alone")
+    both: float = Field(gt=0, description="Of voice and words")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_all(cls, value: object) -> object:
+        return dict.fromkeys(HEARD, value) if isinstance(value, int | float) else value
+
+    def of(self, heard: Heard) -> float:
+        """The temperature of answers to what was `heard`."""
+        return {"audio": self.audio, "text": self.text, "both": self.both}[heard]
+
+
+class EmotionOutput(_Frozen):
+    """How the classifier's logits become probabilities: softmax(logits / the temperature of what was heard)."""
+
+    classes: tuple[str, ...]
+    temperature: Temperatures = Field(description="Fitted on validation data")
+
+
+class Manifest(_Frozen):
+    """A version of a model: its graphs, what goes in, what comes out, how it was made and how good it is."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+[a-z0-9.-]*$")
+    created: str = Field(description="Date, ISO 8601")
+    preset: str
+    semantics: Literal["masked", "original"] = Field(
+        description="`masked`: padding is never seen. `original`: computes as the published checkpoints did"
+    )
+    license: str = Field(description="SPDX id of the weights' licence")
+    width: int = Field(description="The model dimension of both embeddings")
+    scale: tuple[float, float] = Field((1.0, 5.0), description="Lowest and highest arousal and valence")
+    audio: AudioInput
+    text: TextInput
+    emotion: EmotionOutput
+    graphs: dict[Precision, dict[GraphName, StoredFile]] = Field(
+        min_length=1, description="The three graphs that belong together, by precision"
+    )
+    card: StoredFile = Field(description="MODEL_CARD.md")
+    checkpoint: StoredFile | None = Field(
+        None, description="Weights to fine-tune from; fp16 graphs may point into them"
+    )
+    drift: dict[Precision, dict[str, float]] = Field(
+        description="By precision and output: the largest difference to the fp32 torch model, relative where over 1"
+    )
+    evaluation: dict[str, object] = Field(default_factory=dict, description="Measured figures, with n")
+    training: dict[str, object] = Field(default_factory=dict, description="Data, seed and settings of the training")
+
+    def files(self) -> list[StoredFile]:
+        """Every file of the version beside the manifest itself."""
+        graphs = [stored for by_name in self.graphs.values() for stored in by_name.values()]
+        return [*graphs, self.text.tokenizer, self.card, *([self.checkpoint] if self.checkpoint else [])]

@@ -1,0 +1,216 @@
+"""What is counted, in Prometheus' format. Nothing of HTTP, and no name, text or path that a client typed.
+
+With several worker processes, PROMETHEUS_MULTIPROC_DIR names an empty folder in which each keeps its numbers, and
+whichever is asked answers for all; it must be set before Python starts, as prometheus_client reads it at its import.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from ..answer import Answer, WarningCode
+from ..errors import MaeumError, StartError
+from ..store.manifest import HEARD
+
+STAGES = ("decode", "queue", "inference")
+# A stage takes a tenth of a millisecond to seconds, a call of the engine 9 ms and more, the longest deadline is 60 s.
+SECONDS = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+ROWS = (1, 2, 4, 8, 16, 32, 64)
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER_METHOD = "OTHER"
+RESTARTS = ("died", "timeout", "memory")
+RELOADS = ("exchanged", "failed")
+
+
+class Metrics:
+    """The metrics of one app, in a registry of their own. Every method may be called from any thread."""
+
+    def __init__(self, max_queue: int) -> None:
+        """Everything that alerts look at begins at 0: a counter that appears with its first event shows no increase.
+
+        `max_queue` is the bound of the queue, shown beside its depth.
+        """
+        self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "maeum_requests", "Requests, by route, method and status.", ["route", "method", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "maeum_request_seconds",
+            "Seconds from the first header to the end of the answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._rejected = Counter(
+            "maeum_rejected", "Requests that ended in a problem, by its code.", ["reason"], registry=registry
+        )
+        self._stages = Histogram(
+            "maeum_stage_seconds", "Seconds of a request by stage.", ["stage"], buckets=SECONDS, registry=registry
+        )
+        self._audio = Counter("maeum_audio_seconds", "Seconds of audio that were answered.", registry=registry)
+        self._utterances = Counter(
+            "maeum_utterances", "Utterances answered, by what they were judged by.", ["heard"], registry=registry
+        )
+        self._warnings = Counter("maeum_warnings", "Warnings in answers, by code.", ["code"], registry=registry)
+        self._rows = Histogram("maeum_batch_size", "Utterances in a batch.", buckets=ROWS, registry=registry)
+        self._restarts = Counter(
+            "maeum_decoder_restarts", "Decoder processes replaced, by reason.", ["reason"], registry=registry
+        )
+        self._reloads = Counter("maeum_reloads", "Exchanges of the model, by outcome.", ["outcome"], registry=registry)
+        self._depth = _gauge(registry, "maeum_queue_depth", "Utterances that wait.", "livesum")
+        self._limit = _gauge(registry, "maeum_queue_limit", "Utterances that may wait.", "livesum")
+        self._age = _gauge(registry, "maeum_queue_age_seconds", "Seconds that the oldest has waited.", "livemax")
+        self._decoding = _gauge(registry, "maeum_decoding", "Utterances being decoded.", "livesum")
+        self._uploading = _gauge(registry, "maeum_uploading_bytes", "Bytes of requests held in memory.", "livesum")
+        self._ready = _gauge(registry, "maeum_ready", "1 where every worker takes requests.", "livemin")
+        self._model = Gauge(
+            "maeum_model_info",
+            "1 for the model that is served.",
+            ["name", "version", "precision", "provider"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        if not self._shared:  # of one process among several they would tell nothing
+            ProcessCollector(registry=registry)
+            PlatformCollector(registry=registry)
+        self._begin(max_queue)
+
+    def _begin(self, max_queue: int) -> None:
+        answerable = [error for error in _leaves(MaeumError) if not issubclass(error, StartError)]
+        for status in sorted({200, *(error.status for error in answerable)}):
+            self._requests.labels("/predict", "POST", str(status))
+        self._seconds.labels("/predict")
+        for error in answerable:
+            self._rejected.labels(error.code)
+        for metric, values in (
+            (self._stages, STAGES),
+            (self._utterances, HEARD),
+            (self._warnings, get_args(WarningCode)),
+            (self._restarts, RESTARTS),
+            (self._reloads, RELOADS),
+        ):
+            for value in values:
+                metric.labels(value)
+        self._limit.set(max_queue)
+        self._served: tuple[str, ...] | None = None
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One request has ended. `route` is a route's template, never a path as it was sent."""
+        self._requests.labels(route, method if method in METHODS else OTHER_METHOD, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def rejected(self, code: str) -> None:
+        """A request has ended in the problem `code`."""
+        self._rejected.labels(code).inc()
+
+    def stages(self, timing_ms: Mapping[str, float]) -> None:
+        """The milliseconds of those of STAGES that a request came through, whether or not it was answered."""
+        for stage in STAGES:
+            if stage in timing_ms:
+                self._stages.labels(stage).observe(timing_ms[stage] / 1000)
+
+    def answered(self, answer: Answer) -> None:
+        """An utterance has got its answer."""
+        self._utterances.labels("both" if len(answer.modalities) == 2 else answer.modalities[0]).inc()
+        if answer.audio is not None:
+            self._audio.inc(answer.audio.duration_s)
+        for warned in answer.warnings:
+            self._warnings.labels(warned.code).inc()
+
+    def batch(self, size: int) -> None:
+        """A batch of `size` utterances leaves the queue."""
+        self._rows.observe(size)
+
+    def waiting(self, depth: int, age_s: float, decoding: int, uploading_bytes: int) -> None:
+        """What is under way now in this process."""
+        self._depth.set(depth)
+        self._age.set(age_s)
+        self._decoding.set(decoding)
+        self._uploading.set(uploading_bytes)
+
+    def model(self, name: str, version: str, precision: str, provider: str) -> None:
+        """The model that is served from now on, in place of the one before."""
+        served = (name, version, precision, provider)
+        if self._served not in (None, served):
+            self._model.labels(*self._served).set(0)
+        self._model.labels(*served).set(1)
+        self._served = served
+
+    def decoder_restarted(self, reason: str) -> None:
+        """A decoder process was replaced; `reason` is one of RESTARTS."""
+        self._restarts.labels(reason).inc()
+
+    def reloaded(self, outcome: str) -> None:
+        """An exchange of the model has ended; `outcome` is one of RELOADS."""
+        self._reloads.labels(outcome).inc()
+
+    def ready(self, flag: bool) -> None:
+        """Whether requests are taken."""
+        self._ready.set(int(flag))
+
+    def render(self) -> tuple[bytes, str]:
+        """The answer to a scrape and its content type. Takes milliseconds."""
+        if self._shared:
+            _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+        source = MultiProcessCollector(None) if self._shared else self._registry  # type: ignore[no-untyped-call]
+        return generate_latest(_Shown(source)), CONTENT_TYPE_LATEST
+
+    def close(self) -> None:
+        """Takes this process out of what several show together; its counts stay."""
+        if self._shared:
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+class _Shown(Collector):
+    """What `source` knows, without when each series began, and without models that are no longer served.
+
+    Prometheus reads no beginnings from this format; and what several processes share can be set to 0 but not removed.
+    """
+
+    def __init__(self, source: Collector) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._source.collect():
+            metric.samples = [
+                sample
+                for sample in metric.samples
+                if not sample.name.endswith("_created") and (sample.value or sample.name != "maeum_model_info")
+            ]
+            yield metric
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Takes out what processes showed that were killed before they could themselves."""
+    for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        except PermissionError:  # alive, and another user's
+            pass
+
+
+def _gauge(registry: CollectorRegistry, name: str, says: str, mode: Literal["livesum", "livemax", "livemin"]) -> Gauge:
+    return Gauge(name, says, registry=registry, multiprocess_mode=mode)
+
+
+def _leaves(kind: type[MaeumError]) -> list[type[MaeumError]]:
+    return [leaf for child in kind.__subclasses__() for leaf in _leaves(child)] or [kind]

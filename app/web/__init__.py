@@ -1,0 +1,1 @@
+"""HTTP: routes, what surrounds them, and the process that serves them."""

@@ -1,0 +1,184 @@
+"""One connection of the server: uvicorn's, with bounds on what it leaves open.
+
+uvicorn waits forever for the headers of a request, for the rest of a body whose answer is already given, and for a
+client to read its answer; each lets a few slow clients fill the table of open files. It keeps all that a client sends
+after a body (trailers), and takes the body of a request that offers another protocol (`Upgrade: h2c`, as curl's --http2
+and Java do) for the next request. Its own answer to what is no HTTP is not a problem document.
+"""
+
+import asyncio
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from httptools import HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from ..errors import HeadersTooLarge, HttpInvalid, MaeumError
+from .problems import problem_response
+
+MAX_HEADER_BYTES = 65_536
+# For each byte of a body so many others may come between its chunks; the smallest chunk has 5 around its one.
+_AROUND = 8
+# How long an idle connection stays when the server stops: its client may be about to send what it thinks is taken.
+_LAST_S = 1.0
+
+
+class Connection(HttpToolsProtocol):
+    """Closes what does not send its headers, or the rest of its body after the answer, within `header_timeout_s`, and
+    what reads nothing of its answers for as long.
+
+    While `draining()`, every answer also ends its connection, so that clients look for another server. `refused` is
+    told the code of what is answered here, as such requests never reach the app.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        header_timeout_s: float,
+        draining: Callable[[], bool],
+        refused: Callable[[str], None],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._header_timeout_s, self._draining, self._refused = header_timeout_s, draining, refused
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._in_headers = False
+        self._data = b""
+        self._spare_bytes = MAX_HEADER_BYTES  # that may come and are no body
+        self._running: RequestResponseCycle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        self._read_again()
+        super().connection_lost(exc)
+        # uvicorn tells only the latest request, and another one may be under way before it.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def data_received(self, data: bytes) -> None:
+        self._spare_bytes -= len(data)
+        self._data = data
+        super().data_received(data)
+        self._data = b""
+        if self.transport.is_closing():
+            return
+        if self._spare_bytes < 0:
+            self._refuse(HeadersTooLarge())
+        elif self._is_idle() and self._timer is None and self.timeout_keep_alive_task is None:
+            self._wait()  # what came is no request yet, such as empty lines
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_headers = True
+        self._wait()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:  # what comes later, after a body, nobody reads
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        self._wait_no_more()
+        super().on_headers_complete()
+        if self._draining() and not self.parser.should_upgrade():
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._spare_bytes = min(MAX_HEADER_BYTES, self._spare_bytes + (1 + _AROUND) * len(body))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._spare_bytes = MAX_HEADER_BYTES
+        self._wait_no_more()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._wait()
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self.pause_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self._header_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():  # else the rest, too, must be read in time
+            self._read_again()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def shutdown(self) -> None:
+        if self._is_idle():
+            self.loop.call_later(_LAST_S, self._close_if_idle)
+        else:
+            super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(HttpInvalid())
+
+    def _should_upgrade(self) -> bool:
+        return True  # asked where the parser saw such an offer: the request is then left to the following
+
+    def handle_websocket_upgrade(self) -> None:
+        """Declines the offer, by reading the request again without it: the parser reads no body after one."""
+        offered = sys.exception()
+        if self.parser.get_method() == b"CONNECT" or not isinstance(offered, HttpParserUpgrade):
+            self._refuse(HttpInvalid())
+            return
+        kept = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        version = b"HTTP/" + self.parser.get_http_version().encode()
+        head = b"\r\n".join([b" ".join([self.parser.get_method(), self.url, version]), *kept, b"", b""])
+        self.parser = HttpRequestParser(self)
+        self.data_received(head + self._data[offered.args[0] :])
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle():
+            self._close()
+
+    def _close(self) -> None:
+        """Closes, and breaks off where the client does not read what is left."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self.pause_writing()
+
+    def _refuse(self, error: MaeumError) -> None:
+        answer = problem_response(error, uuid.uuid4().hex)
+        answer.headers["connection"] = "close"
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+        self.transport.write(STATUS_LINE[error.status] + head + b"\r\n" + bytes(answer.body))
+        self.transport.close()
+        self._refused(error.code)
+
+    def _wait(self) -> None:
+        self._wait_no_more()
+        self._timer = self.loop.call_later(self._header_timeout_s, self._close)
+
+    def _wait_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _read_again(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None

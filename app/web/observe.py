@@ -1,0 +1,198 @@
+"""What is known of every request: its id and place in a trace, its line in the log, its numbers, its span.
+
+Plain ASGI, so that bodies and answers stream through. It reads no body and knows no path: what it writes and counts is
+the template of the route.
+"""
+
+import asyncio
+import logging
+import random
+import re
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..answer import Timing
+from ..errors import (
+    ClientGone,
+    InternalError,
+    NotReady,
+    traceback_without_values,
+)
+from ..telemetry import logs
+from ..telemetry.metrics import (
+    METHODS,
+    OTHER_METHOD,
+    STAGES,
+    Metrics,
+)
+from ..telemetry.tracing import TraceContext, parse_traceparent
+from .problems import problem_response
+
+if TYPE_CHECKING:
+    from ..telemetry.spans import RequestSpan, Traces
+
+_log = logging.getLogger(__name__)
+_access = logging.getLogger("app.access")
+
+UNMATCHED = "unmatched"
+# Asked every few seconds by machines: while they go well they are neither traced nor, below debug, logged.
+QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
+
+# What may stand in a log line and a header without a thought.
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass
+class _Request:
+    """One request while it is under way."""
+
+    id: str
+    state: dict[str, Any]
+    place: TraceContext | None
+    span: "RequestSpan | None"
+    began: float = field(default_factory=time.perf_counter)
+    received_bytes: int = 0
+    status: int | None = None
+    answered: float | None = None
+    gone: bool = False
+
+    @property
+    def timing_ms(self) -> Mapping[str, float]:
+        timing = self.state.get("timing")
+        return timing.model_dump() if isinstance(timing, Timing) else timing or {}
+
+
+class ObserveMiddleware:
+    """Surrounds every request, as the outermost middleware.
+
+    A request has the sender's X-Request-ID if it is sane, else a new one; the answer brings it in the same header,
+    with the times of its stages in `Server-Timing` and its place in the sender's trace in `traceresponse`.
+
+    Exceptions that nothing else answered are answered here, and logged by where they happened, without any content of
+    the request.
+
+    Of `scope["state"]` it reads what others put there: `problem`, the code of the problem that was answered; `timing`,
+    a Timing or the milliseconds of the stages that were finished; `key_name`, the name of the sender's key.
+    """
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, traces: "Traces | None" = None, paths: Collection[str] = ()
+    ) -> None:
+        """`paths` are those of routes without parameters: they are known even where a request is refused before its
+        route is looked up.
+        """
+        self.app = app
+        self._metrics = metrics
+        self._traces = traces
+        self._paths = frozenset(paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = self._begin(scope)
+        place = request.place
+        token = logs.context.set(logs.Context(request.id, *(place[:2] if place else ())))
+
+        async def receive_counted() -> Message:
+            message = await receive()
+            request.received_bytes += len(message.get("body", b""))
+            if message["type"] == "http.disconnect" and request.status is None:
+                request.gone = True
+            return message
+
+        async def send_observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                request.status, request.answered = message["status"], time.perf_counter()
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request.id
+                headers["Server-Timing"] = _server_timing(request)
+                if place is not None:
+                    headers["traceresponse"] = str(place)
+            await send(message)
+
+        try:
+            await self.app(scope, receive_counted, send_observed)
+        except (ClientGone, ClientDisconnect):
+            request.gone = request.status is None
+        except asyncio.CancelledError:
+            # The server's, when the time to finish is over.
+            if request.gone or request.status is not None:
+                raise
+            stopped = NotReady("The service has stopped before the answer was ready; ask another one.")
+            await problem_response(stopped, request.id)(scope, receive, send_observed)
+        except Exception as error:  # noqa: BLE001 - the last boundary: the process must not die of a request
+            _log.error("Request %s failed.\n%s", request.id, traceback_without_values(error))
+            if request.status is None:
+                await problem_response(InternalError(), request.id)(scope, receive, send_observed)
+            else:
+                request.state["problem"] = InternalError.code
+        finally:
+            self._end(scope, request)
+            logs.context.reset(token)
+
+    def _begin(self, scope: Scope) -> _Request:
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        parent = parse_traceparent(headers.getlist("traceparent"))
+        span = None
+        if self._traces is not None and scope["path"] not in QUIET:
+            span = self._traces.start(scope["method"], parent)
+        place = span.context if span is not None else parent and parent.unrecorded_child()
+        request_id = given if _SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        return _Request(request_id, state, place, span)
+
+    def _end(self, scope: Scope, request: _Request) -> None:
+        problem: str | None = ClientGone.code if request.gone else request.state.get("problem")
+        # Where nothing was answered, the server answers 500.
+        status = ClientGone.status if request.gone else request.status or InternalError.status
+        route = self._route(scope)
+        method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+        seconds = time.perf_counter() - request.began
+        self._metrics.request(route, method, status, seconds)
+        self._metrics.stages(request.timing_ms)
+        if problem is not None:
+            self._metrics.rejected(problem)
+        if request.span is not None:
+            request.span.end(
+                route=None if route == UNMATCHED else route,
+                status=status,
+                problem=problem,
+                request_id=request.id,
+                timing_ms=request.timing_ms,
+                answered=request.answered,
+            )
+        level = logging.DEBUG if route in QUIET and status < 400 else logging.INFO
+        if _access.isEnabledFor(level):
+            fields = {
+                "method": method,
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 4),
+                "received_bytes": request.received_bytes,
+                "key": request.state.get("key_name"),
+                "problem": problem,
+            }
+            _access.log(level, "%s %s %d", method, route, status, extra=fields)
+
+    def _route(self, scope: Scope) -> str:
+        """The template of the route that was looked up."""
+        template = getattr(scope.get("route"), "path_format", None)
+        if isinstance(template, str):
+            return template
+        return scope["path"] if scope["path"] in self._paths else UNMATCHED
+
+
+def _server_timing(request: _Request) -> str:
+    timing_ms = request.timing_ms
+    stages = [(stage, timing_ms[stage]) for stage in STAGES if stage in timing_ms]
+    total = (time.perf_counter() - request.began) * 1000
+    return ", ".join(f"{name};dur={milliseconds:.2f}" for name, milliseconds in [*stages, ("total", total)])

@@ -1,0 +1,144 @@
+"""How a failure becomes an HTTP answer: RFC 9457 `application/problem+json`, and its place in the OpenAPI document."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from ..errors import (
+    AudioEmpty,
+    AudioFormatUnsupported,
+    AudioTooCostly,
+    AudioTooLong,
+    AudioTooManyChannels,
+    AudioUndecodable,
+    BodyTooLarge,
+    DeadlineExceeded,
+    DecoderUnavailable,
+    DuplicateField,
+    InferenceFailed,
+    InternalError,
+    InvalidRequest,
+    MaeumError,
+    MethodNotAllowed,
+    NotFound,
+    NothingGiven,
+    NotReady,
+    QueueFull,
+    TimeoutInvalid,
+    TranscriptTooLong,
+    UnknownField,
+    UploadsFull,
+    UploadTooSlow,
+)
+from .forms import Refusal
+from .schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+# Everything that POST /predict can answer instead of a prediction.
+PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
+    BodyTooLarge,
+    UploadTooSlow,
+    AudioFormatUnsupported,
+    AudioUndecodable,
+    AudioEmpty,
+    AudioTooLong,
+    AudioTooManyChannels,
+    AudioTooCostly,
+    NothingGiven,
+    TranscriptTooLong,
+    UnknownField,
+    DuplicateField,
+    TimeoutInvalid,
+    InvalidRequest,
+    QueueFull,
+    UploadsFull,
+    InferenceFailed,
+    InternalError,
+    NotReady,
+    DecoderUnavailable,
+    DeadlineExceeded,
+)
+
+# What the framework itself raises, by status.
+_FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotAllowed}
+
+# Seconds. A batch takes less than one, and so does the rest of most loads.
+_RETRY_AFTER = dict.fromkeys([error.code for error in (QueueFull, UploadsFull, NotReady, DecoderUnavailable)], "1")
+
+
+class _ProblemResponse(JSONResponse):
+    """A problem. When it is sent it leaves its code in the request's state, where `app.web.observe` finds it."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: dict[str, Any], status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(problem, status, headers)
+        self._code = problem["code"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["problem"] = self._code
+        await super().__call__(scope, receive, send)
+
+
+def problem_response(error: MaeumError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """`error` as an answer, with `headers`, which may say a better Retry-After than the usual."""
+    usual = {"Retry-After": _RETRY_AFTER[error.code]} if error.code in _RETRY_AFTER else {}
+    problem = _problem(type(error), str(error), request_id)
+    return _ProblemResponse(problem.model_dump(), error.status, {**usual, **(headers or {})})
+
+
+def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may fail with `errors`: an example of each, by status."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in sorted(errors, key=lambda error: error.status):
+        empty = {"schema": Problem.model_json_schema(), "examples": {}}
+        response = responses.setdefault(
+            error.status, {"description": HTTPStatus(error.status).phrase, "content": {MEDIA_TYPE: empty}}
+        )
+        example = _problem(error, error.sentence, "6f1d9a52c3e84b0f9a7d2c41e85b7306").model_dump()
+        response["content"][MEDIA_TYPE]["examples"][error.code] = {"summary": error.title, "value": example}
+    return responses
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Makes every failure that reaches the framework answer as a problem. Unexpected ones are `app.web.observe`'s."""
+
+    @app.exception_handler(MaeumError)
+    async def known(request: Request, error: MaeumError) -> JSONResponse:
+        return problem_response(error, request.state.request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        # Only the names of the fields: the messages may quote what was sent.
+        fields = sorted({str(detail["loc"][-1]) for detail in error.errors()})
+        sentence = f"Wrong: {', '.join(fields)}. {InvalidRequest.sentence}"
+        return problem_response(InvalidRequest(sentence), request.state.request_id)
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> JSONResponse:
+        return problem_response(refusal.error, request.state.request_id)
+
+    @app.exception_handler(HTTPException)
+    async def framework(request: Request, error: HTTPException) -> JSONResponse:
+        kind = _FRAMEWORK_ERRORS.get(error.status_code, InvalidRequest if error.status_code < 500 else InternalError)
+        response = problem_response(kind(), request.state.request_id)
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _problem(error: type[MaeumError], sentence: str, request_id: str) -> Problem:
+    return Problem(
+        type=f"urn:maeum:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=sentence,
+        code=error.code,
+        request_id=request_id,
+    )

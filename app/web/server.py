@@ -1,0 +1,121 @@
+"""The process around the service: uvicorn, with an end that loses nothing, and a signal that exchanges the model.
+
+SIGTERM   /health/ready turns 503 while requests are still taken (`drain_s`), then no more are; those under way are
+          answered (`grace_s`), and the exit code is 0. SIGINT does the same without the first part.
+SIGHUP    loads the model anew, which is the newest version by then
+"""
+
+import asyncio
+import ipaddress
+import signal
+import socket
+import threading
+from functools import partial
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from ..errors import SettingsInvalid
+from ..service import Service
+from ..settings import Settings
+from .connection import Connection
+
+
+class Server(uvicorn.Server):
+    """Serves `app` on a listening socket until it is told to stop."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self._service: Service = app.state.service
+        self._drain_s = settings.drain_s
+        self._connection = partial(
+            Connection,
+            header_timeout_s=settings.header_timeout_s,
+            draining=lambda: self._service.draining,
+            refused=self._service.metrics.rejected,
+        )
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=self._connection,  # type: ignore[arg-type] # it is called with the protocol's arguments
+                ws="none",
+                proxy_headers=False,  # nothing here depends on who asks from where
+                log_config=None,  # `app.telemetry.logs` sets logging up, and `app.web.observe` logs requests
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=settings.grace_s,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():  # elsewhere there are no signals
+            self._loop.add_signal_handler(signal.SIGHUP, self._service.reload_soon)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in sockets or []:
+            await self._take_last(listener)
+        await super().shutdown(sockets)
+
+    async def _take_last(self, listener: socket.socket) -> None:
+        """Accepts the connections that the system has already made; closing the listener would break them."""
+        protocol = partial(
+            self._connection, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        listener.listen(0)
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # there are no more, or there is no file left for one
+                return
+            connection.setblocking(False)
+            await self._loop.connect_accepted_socket(protocol, connection)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        first, self._service.draining = not self._service.draining, True
+        if sig == signal.SIGTERM and first and self.started:
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_s, setattr, self, "should_exit", True)
+            return
+        super().handle_exit(sig, frame)
+        if sig == signal.SIGTERM:
+            self._captured_signals.remove(sig)  # else it is raised again at the end; being told to stop is no failure
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raises SettingsInvalid where other machines could reach a service without keys, and nobody said that they may.
+
+    They may never reach /admin without one.
+    """
+    if settings.keys_file is not None or _is_loopback(settings.host):
+        return
+    if settings.without_keys == "anyone":
+        if settings.admin:
+            raise SettingsInvalid(
+                f"On {settings.host or 'every address'} anyone could exchange the model: MAEUM_ADMIN needs keys there. "
+                "Make one with `maeum key NAME --admin` and name its file in MAEUM_KEYS_FILE."
+            )
+        return
+    raise SettingsInvalid(
+        f"On {settings.host or 'every address'} other machines can reach the service, and it has no keys. Make one "
+        "with `maeum key NAME` and name its file in MAEUM_KEYS_FILE; or let everyone in who reaches it, by "
+        "MAEUM_WITHOUT_KEYS=anyone."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether every address of `host` is this machine's own. One that cannot be resolved is left to the bind."""
+    if not host:
+        return False
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        return True
+    return all(_is_loopback_address(str(address[0])) for *_, address in found)
+
+
+def _is_loopback_address(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -1,0 +1,83 @@
+"""Buckets: every size has one, few are far too large, and answers do not notice them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.engine.engine import Engine, Utterance
+from app.engine.session import SIGNATURES, Device, open_session
+from app.engine.shapes import Buckets
+from app.store.manifest import GraphName, Manifest
+
+Shapes = list[tuple[str, dict[str, tuple[int, ...]]]]
+
+
+def test_sizes_are_rounded_up_to_few(manifest: Manifest) -> None:
+    audio = manifest.audio.model_copy(update={"max_frames": 512})
+    text = manifest.text.model_copy(update={"max_tokens": 64})
+    buckets = Buckets.of_gpu(manifest.model_copy(update={"audio": audio, "text": text}), max_batch=24)
+    assert [buckets.rows(size) for size in (1, 2, 3, 9, 17, 24)] == [1, 2, 4, 16, 24, 24]
+    assert [buckets.tokens(size) for size in (1, 16, 17, 64)] == [16, 16, 32, 64]
+    for samples in (1, 16_000, 64 * 512 - 1, 64 * 512, 512 * 512 - 1):
+        frames, given = 1 + samples // 512, 1 + buckets.samples(samples) // 512
+        assert frames <= given < frames + 64
+    shapes = list(buckets.shapes())
+    assert shapes[0] == (24, 512 * 512 - 1, 64)
+    assert len(shapes) == len(set(shapes)) == 6 * 8 * 4
+
+
+def test_a_clip_that_is_taken_whole_keeps_its_length(manifest: Manifest) -> None:
+    whole = manifest.model_copy(update={"audio": manifest.audio.model_copy(update={"whole_clip": True})})
+    assert Buckets.of_gpu(whole, 4).samples(1_000_001) == 1_000_001
+
+
+class Recorder:
+    """Sessions that remember the shapes they were run on."""
+
+    def __init__(self) -> None:
+        self.shapes: Shapes = []
+
+    def open(self, path: Path, name: GraphName, device: Device) -> Any:
+        return _Recorded(open_session(path, name, device), name, self.shapes)
+
+
+class _Recorded:
+    def __init__(self, session: Any, name: GraphName, shapes: Shapes) -> None:
+        self._session, self._name, self._shapes = session, name, shapes
+
+    def io_binding(self) -> Any:
+        return self._session.io_binding()
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        self._session.run_with_iobinding(binding)
+        outputs = dict(zip(SIGNATURES[self._name][1], binding.get_outputs(), strict=True))
+        self._shapes.append((self._name, {name: tuple(value.shape()) for name, value in outputs.items()}))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_answers_are_the_same_in_buckets(
+    folder: Path, manifest: Manifest, make_speech: Callable[..., NDArray[np.float32]], threads: int
+) -> None:
+    recorder = Recorder()
+    buckets = Buckets.of_gpu(manifest, max_batch=4)
+    bucketed = Engine(folder, manifest, "fp32", Device("cpu", threads), buckets, recorder.open)
+    plain = Engine(folder, manifest, "fp32", Device("cpu", threads))
+    words = np.array([2, 8, 9, 3])
+    both = [Utterance(make_speech(seconds, seed=row), words[row:]) for row, seconds in enumerate((1.0, 0.4, 1.9))]
+    batch = [*both, Utterance(make_speech(0.2), None), Utterance(None, words)]
+    for found, expected in zip(bucketed.predict(batch), plain.predict(batch), strict=True):
+        assert found.arousal == pytest.approx(expected.arousal, abs=1e-5)
+        assert found.valence == pytest.approx(expected.valence, abs=1e-5)
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    assert ("emotion", {"logits": (4, 5)}) in recorder.shapes  # three in the bucket of four
+
+    recorder.shapes.clear()
+    bucketed.warm_up()
+    warmed = {str(shape) for shape in recorder.shapes}
+    recorder.shapes.clear()
+    bucketed.predict(batch)
+    assert {str(shape) for shape in recorder.shapes} <= warmed
