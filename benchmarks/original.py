@@ -19,8 +19,8 @@ from torch import Tensor
 from turns import Turn, serve_turns, take, warm_up
 
 from app.engine.load import physical_cores
-from training.checkpoint import load_checkpoint
-from training.networks import Networks
+from training.networks.files import load_checkpoint
+from training.networks.networks import Networks
 
 
 def main() -> None:

@@ -19,13 +19,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import BertConfig
 
-import training.export
+import training
 from app.errors import ModelCorrupt
 from app.store.versions import load_manifest
 from training.config import STAGES, load_preset
-from training.encoder import TOKENIZER_FILE, blank_encoder
-from training.export import Release, export
-from training.networks import Networks, save_config, save_stage
+from training.export.version import Release, export
+from training.networks.files import save_config, save_stage
+from training.networks.networks import Networks
+from training.networks.text_encoder import TOKENIZER_FILE, blank_encoder
 
 STORE = Path(__file__).parent / ".store"
 MODEL = "paper/0.0.0"
@@ -97,8 +98,8 @@ def _tokenizer() -> Tokenizer:
 
 def _recipe() -> str:
     """Changes with all that may change the graphs: this file, the training package and what it exports with."""
-    package = Path(training.export.__file__).parent
-    sources = [Path(__file__), *sorted(package.glob("*.py")), package / "presets" / "paper.toml"]
+    package = Path(training.__file__).parent
+    sources = [Path(__file__), *sorted(package.rglob("*.py")), package / "presets" / "paper.toml"]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     digest.update(" ".join(version(name) for name in ("torch", "transformers", "onnx", "onnxruntime")).encode())
     return digest.hexdigest()

@@ -11,19 +11,26 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from app.errors import MaeumError
-from training import original
-from training.analysis import command as biosignals
-from training.config import STAGES, Config, ConfigError, load_preset, preset_names
-from training.corpora import prepare
-from training.errors import TrainingError
-from training.evaluation import command as evaluation
-from training.export import Release
-from training.export import export as export_run
-from training.folds import train_folds
-from training.run import train as train_run
-from training.smoke import smoke as run_smoke
-from training.starter import make_starter
-from training.utterance import Utterance, read_manifest
+
+from .biosignals import command as biosignals
+from .config import (
+    STAGES,
+    Config,
+    ConfigError,
+    load_preset,
+    preset_names,
+)
+from .corpora import prepare
+from .data.utterance import Utterance, read_manifest
+from .errors import TrainingError
+from .evaluation import command as evaluation
+from .export.version import Release
+from .export.version import export as export_run
+from .learning.run import train as train_run
+from .recipes import import_original as original
+from .recipes.kemdy20_folds import train_folds
+from .recipes.smoke import smoke as run_smoke
+from .recipes.starter import make_starter
 
 MANIFEST = "manifest.jsonl"
 

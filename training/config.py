@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from training.errors import TrainingError
+from .errors import TrainingError
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -128,7 +128,7 @@ class EmotionStageConfig(StageConfig):
 
 
 class Augmentation(_Frozen):
-    """What training makes of its utterances: three kinds of copy, see training.augment."""
+    """What training makes of its utterances: three kinds of copy, see training.data.augment."""
 
     mode: Literal["copies", "on_the_fly", "none"] = Field(
         "copies", description="Fixed copies beside the originals, as published, or a new draw in their place each epoch"
@@ -159,7 +159,7 @@ class Config(_Frozen):
 
     preset: str
     semantics: Literal["masked", "original"] = Field(
-        "masked", description="`original` is for the published checkpoints alone: see training.original_model"
+        "masked", description="`original` is for the published checkpoints alone: see training.networks.original"
     )
     audio: AudioConfig = AudioConfig()
     text: TextConfig = TextConfig()

@@ -18,11 +18,11 @@ from app.engine.shapes import Buckets
 from app.pipeline import positions
 from app.store.manifest import GraphName, Manifest
 from training.config import load_preset
-from training.encoder import load_encoder
-from training.graphs import export_fp32
-from training.int8 import quantise_int8
-from training.networks import Networks
-from training.smoke import TINY, make_encoder
+from training.export.int8 import quantise_int8
+from training.export.onnx import export_fp32
+from training.networks.networks import Networks
+from training.networks.text_encoder import load_encoder
+from training.recipes.smoke import TINY, make_encoder
 
 Feeds = dict[str, NDArray[Any]]
 

@@ -12,7 +12,7 @@ from app.store.versions import load_manifest
 from app.web.api import create_app
 from tests.support.synthetic_kemdy20 import EMOTIONS, write_tree
 from training.cli import main
-from training.smoke import TINY, make_encoder
+from training.recipes.smoke import TINY, make_encoder
 
 
 def test_four_commands_from_a_corpus_to_an_answer(tmp_path: Path) -> None:

@@ -16,14 +16,15 @@ from app.engine.load import load_model
 from app.settings import Settings
 from app.store.manifest import Manifest
 from app.store.versions import load_manifest, verify
-from training import heads, starter
 from training.config import AudioEncoderConfig
 from training.corpora.kote import READING
 from training.corpora.nsmc import read_reviews
 from training.evaluation.crossvalidation import RECORDINGS
-from training.networks import load_networks
-from training.smoke import TINY, WORDS, make_encoder
-from training.whisper import whisper_config
+from training.learning import heads
+from training.networks.files import load_networks
+from training.networks.whisper import whisper_config
+from training.recipes import starter
+from training.recipes.smoke import TINY, WORDS, make_encoder
 
 SPEAKERS = {"ema": "plain", "emb": "plain", "nea": "emotional"}
 WHISPER = {"layers": 1, "width": 64, "heads": 4, "feed_forward": 32}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from training.smoke import TINY, make_corpus, make_encoder
+from training.recipes.smoke import TINY, make_corpus, make_encoder
 
 BIN = Path(sys.executable).parent
 

@@ -14,13 +14,14 @@ from app.settings import Settings
 from app.store.manifest import GraphName
 from app.store.versions import load_manifest, verify
 from training.config import load_preset
-from training.encoder import TOKENIZER_FILE, load_encoder
-from training.export import ExportError, Release, export
-from training.graphs import export_fp32
-from training.int8 import quantise_int8
-from training.networks import Networks, load_networks, save_config, save_stage
-from training.parity import TOLERANCE, ParityError, Reference
-from training.smoke import TINY, make_corpus, make_encoder
+from training.export.int8 import quantise_int8
+from training.export.onnx import export_fp32
+from training.export.parity import TOLERANCE, ParityError, Reference
+from training.export.version import ExportError, Release, export
+from training.networks.files import load_networks, save_config, save_stage
+from training.networks.networks import Networks
+from training.networks.text_encoder import TOKENIZER_FILE, load_encoder
+from training.recipes.smoke import TINY, make_corpus, make_encoder
 
 NAME = Release("tiny", "1.2.3", "Apache-2.0", about="Learned from tones.")
 

@@ -17,11 +17,11 @@ from torch import Tensor
 from app.store.manifest import GraphName
 from tests.support import SHARED
 from training.config import STAGES
-from training.graphs import export_fp32, export_graph
-from training.networks import Networks
-from training.original import TRAINED_HEADS, published
-from training.original_model import OriginalAudioArousal
-from training.original_weights import UNUSED, build_networks, published_key
+from training.export.onnx import export_fp32, export_graph
+from training.networks.networks import Networks
+from training.networks.original import OriginalAudioArousal
+from training.recipes.import_original import TRAINED_HEADS, published
+from training.recipes.original_weights import UNUSED, build_networks, published_key
 
 ORIGINAL = SHARED / "original"
 TOLERANCE = 1e-4

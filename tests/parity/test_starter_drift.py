@@ -7,8 +7,8 @@ import pytest
 from app.settings import Precision, Settings
 from app.store.manifest import Manifest
 from app.store.versions import find_version, load_manifest
-from training.checkpoint import load_checkpoint
-from training.parity import Reference
+from training.export.parity import Reference
+from training.networks.files import load_checkpoint
 
 FOLDER = find_version(Path(Settings.model_fields["model_store"].default), "starter")
 ROUNDED = 1.1  # the manifest gives two digits, and processors add up in different orders

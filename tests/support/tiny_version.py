@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from app.store.manifest import GRAPH_NAMES
-from training.int8 import quantise_int8
+from training.export.int8 import quantise_int8
 
 CLASSES = ["neutral", "sad", "happy", "surprise", "angry"]
 WIDTH, MAX_FRAMES, MAX_TOKENS = 4, 64, 16

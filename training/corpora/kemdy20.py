@@ -8,11 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.text import clean_transcript
-from training.corpora.files import BrokenFileError, duration_s, read_text
-from training.corpora.kemdy20_annotation import Annotation, Choices, label_of, read_annotations
-from training.corpora.report import CorpusError, Report
-from training.corpora.splits import FOLDS, SESSIONS_PER_FOLD, fold_of, session_split
-from training.utterance import Utterance
+
+from ..data.utterance import Utterance
+from .files import BrokenFileError, duration_s, read_text
+from .kemdy20_annotation import (
+    Annotation,
+    Choices,
+    label_of,
+    read_annotations,
+)
+from .splits import (
+    FOLDS,
+    SESSIONS_PER_FOLD,
+    fold_of,
+    session_split,
+)
+from .tally import CorpusError, Report
 
 CORPUS = "kemdy20"
 _PUBLISHED = Choices()

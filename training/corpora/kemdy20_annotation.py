@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.corpora.files import BrokenFileError, read_text
-from training.corpora.labels import CLASSES, emotion_of
-from training.corpora.report import Report
+from .files import BrokenFileError, read_text
+from .labels import CLASSES, emotion_of
+from .tally import Report
 
 Ties = Literal["drop", "first", "soft"]
 

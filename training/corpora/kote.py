@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.text import clean_transcript
-from training.corpora.report import CorpusError, Report, require_file
-from training.corpora.splits import stable_hash
-from training.utterance import Split, Utterance
+
+from ..data.utterance import Split, Utterance
+from .splits import stable_hash
+from .tally import CorpusError, Report, require_file
 
 READING: dict[str, str | None] = {
     "불평/불만": "angry",  # complaint

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.text import clean_transcript
-from training.corpora.report import CorpusError, Report, require_file
-from training.corpora.splits import stable_hash
-from training.utterance import Split, Utterance
+
+from ..data.utterance import Split, Utterance
+from .splits import stable_hash
+from .tally import CorpusError, Report, require_file
 
 TEST_REVIEWS = 20_000
 VALIDATION_REVIEWS = 5_000

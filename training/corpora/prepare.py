@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from training.corpora.kemdy20 import read_kemdy20
-from training.corpora.kemdy20_annotation import Choices
-from training.corpora.report import CorpusError, Report
-from training.corpora.splits import FOLDS, original_split
-from training.corpora.table import COLUMNS, read_table
-from training.utterance import Utterance, read_manifest, write_manifest
+from ..data.utterance import Utterance, read_manifest, write_manifest
+from .kemdy20 import read_kemdy20
+from .kemdy20_annotation import Choices
+from .splits import FOLDS, original_split
+from .table import COLUMNS, read_table
+from .tally import CorpusError, Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from app.text import clean_transcript
-from training.corpora.files import BrokenFileError, duration_s
-from training.corpora.labels import MEAN_AROUSAL
-from training.corpora.report import Report, require_file
-from training.utterance import Split, Utterance
+
+from ..data.utterance import Split, Utterance
+from .files import BrokenFileError, duration_s
+from .labels import MEAN_AROUSAL
+from .tally import Report, require_file
 
 EXCHANGED = {"angry": "sad", "sad": "angry"}
 """In the metadata of ko_emotional_speech these two names stand for each other, in all ten speakers: "my heart aches"

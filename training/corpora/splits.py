@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from training.utterance import Split
+from ..data.utterance import Split
 
 Indices = npt.NDArray[np.int64]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from app.text import clean_transcript
-from training.corpora.files import BrokenFileError, duration_s, read_text
-from training.corpora.labels import CLASSES, emotion_of
-from training.corpora.report import CorpusError, Report, require_file
-from training.corpora.splits import group_split
-from training.utterance import Split, Utterance
+
+from ..data.utterance import Split, Utterance
+from .files import BrokenFileError, duration_s, read_text
+from .labels import CLASSES, emotion_of
+from .splits import group_split
+from .tally import CorpusError, Report, require_file
 
 INPUTS = ("audio", "transcript")
 TARGETS = ("emotion", "arousal", "valence")

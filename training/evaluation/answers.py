@@ -14,9 +14,10 @@ from app.engine.engine import Utterance as Input
 from app.engine.load import Model
 from app.errors import MaeumError
 from app.store.manifest import Heard
-from training.errors import TrainingError
-from training.recording import Waveform
-from training.utterance import Utterance
+
+from ..data.microphone import Waveform
+from ..data.utterance import Utterance
+from ..errors import TrainingError
 
 Score = Literal["arousal", "valence"]
 Unit = Literal["speakers", "sessions", "utterances"]

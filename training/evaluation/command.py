@@ -8,11 +8,12 @@ from typing import get_args
 
 from app.engine.load import load_model
 from app.settings import Precision, Provider, Settings
-from training.evaluate import figures_of
-from training.evaluation.answers import EvaluationError
-from training.evaluation.measure import measure
-from training.evaluation.wording import headline
-from training.utterance import Split, read_manifest
+
+from ..data.utterance import Split, read_manifest
+from .answers import EvaluationError
+from .evaluate import figures_of
+from .measure import measure
+from .wording import headline
 
 MANIFEST = "manifest.jsonl"
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     Raises EvaluationError, ManifestError and MaeumError.
     """
     # matplotlib takes a second to import, and of all commands only this one draws.
-    from training.evaluation.report import About, write_report
+    from .report import About, write_report
 
     utterances = list(read_manifest(args.data / MANIFEST))
     settings = Settings.load(model_store=args.store, model=args.model, precision=args.precision, provider=args.provider)

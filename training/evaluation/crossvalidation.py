@@ -15,13 +15,19 @@ from numpy.typing import NDArray
 from app.engine.load import Model, load_model
 from app.settings import Precision, Settings
 from app.store.manifest import Temperatures
-from training.evaluate import fit_temperatures
-from training.evaluation.answers import Answered, answer
-from training.evaluation.figures import Figures, logits_of
-from training.evaluation.measure import Measurement, measure
-from training.metrics import softmax
-from training.recording import Waveform, over_telephone, with_gain, with_noise
-from training.utterance import Utterance
+
+from ..data.microphone import (
+    Waveform,
+    over_telephone,
+    with_gain,
+    with_noise,
+)
+from ..data.utterance import Utterance
+from ..metrics import softmax
+from .answers import Answered, answer
+from .evaluate import fit_temperatures
+from .figures import Figures, logits_of
+from .measure import Measurement, measure
 
 SERVED: Precision = "int8"
 REFERENCE: Precision = "fp32"
@@ -43,7 +49,7 @@ RECORDINGS: dict[str, Callable[[Waveform], Waveform]] = {
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """`figures` as `training.evaluate.evaluate` gives them, over all folds; `precision_cost` by name, figure and
+    """`figures` as `evaluate` gives them, over all folds; `precision_cost` by name, figure and
     precision; `temperatures` fitted on all the answers, for the model that is trained on everybody.
     """
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.answers import Answered, Score
-from training.metrics import (
+from ..metrics import (
     accuracy,
     auc,
     ccc,
@@ -22,6 +21,7 @@ from training.metrics import (
     uar,
     weighted_f1,
 )
+from .answers import Answered, Score
 
 Figures = dict[str, Any]
 """By name: numbers, `NAME_95` = [low, high], and by class or gender a dict of the same. Ready for JSON."""

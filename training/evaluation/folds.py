@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.evaluation.figures import Figures
-from training.evaluation.wording import FIGURE_TITLES
-from training.page import page, paragraph, table
+from ..report import page, paragraph, table
+from .figures import Figures
+from .wording import FIGURE_TITLES
 
 FOLDS_FILE = "folds.json"
 FOLDS_REPORT = "folds.html"

@@ -1,6 +1,6 @@
 """What the report's words mean, for a reader who knows none of them."""
 
-from training.metrics import DRAWS
+from ..metrics import DRAWS
 
 GLOSSARY = {
     "n": "How many utterances a figure was computed from, all at once; it is never an average over batches.",

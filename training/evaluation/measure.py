@@ -7,10 +7,19 @@ from typing import Literal
 
 from app.engine.load import Model
 from app.store.manifest import HEARD, Heard
-from training.corpora.labels import MEAN_AROUSAL
-from training.evaluation.answers import Answered, answer, can
-from training.evaluation.figures import AROUSED, CALM, Figures, by_gender, emotion_figures, order_figures, score_figures
-from training.utterance import Split, Utterance
+
+from ..corpora.labels import MEAN_AROUSAL
+from ..data.utterance import Split, Utterance
+from .answers import Answered, answer, can
+from .figures import (
+    AROUSED,
+    CALM,
+    Figures,
+    by_gender,
+    emotion_figures,
+    order_figures,
+    score_figures,
+)
 
 Subject = Literal["emotion", "arousal", "arousal order", "valence"]
 SUBJECTS: tuple[Subject, ...] = ("emotion", "arousal", "arousal order", "valence")

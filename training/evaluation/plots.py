@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from app.store.manifest import Heard
-from training.evaluation.figures import AROUSED, Figures
-from training.evaluation.wording import HEARD_TITLES
-from training.metrics import reliability
+
+from ..metrics import reliability
+from .figures import AROUSED, Figures
+from .wording import HEARD_TITLES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,14 +9,22 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from training.evaluation.figures import SEED, Figures
-from training.evaluation.glossary import GLOSSARY
-from training.evaluation.measure import Measurement
-from training.evaluation.sections import part_sections
-from training.evaluation.wording import beside, headline
-from training.metrics import DRAWS
-from training.page import definitions, heading, note, page, paragraph, picture, table
-from training.utterance import Split
+from ..data.utterance import Split
+from ..metrics import DRAWS
+from ..report import (
+    definitions,
+    heading,
+    note,
+    page,
+    paragraph,
+    picture,
+    table,
+)
+from .figures import SEED, Figures
+from .glossary import GLOSSARY
+from .measure import Measurement
+from .sections import part_sections
+from .wording import beside, headline
 
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"

@@ -4,12 +4,23 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
-from training.evaluation.answers import Answered, Score, Unit
-from training.evaluation.figures import AROUSED, CALM, Figures
-from training.evaluation.measure import Measurement
-from training.evaluation.plots import plot_confusion, plot_order, plot_recall, plot_reliability, plot_scores
-from training.evaluation.wording import FIGURE_TITLES, HEARD_TITLES, with_interval
-from training.page import heading, note, paragraph, table
+from ..report import (
+    heading,
+    note,
+    paragraph,
+    table,
+)
+from .answers import Answered, Score, Unit
+from .figures import AROUSED, CALM, Figures
+from .measure import Measurement
+from .plots import (
+    plot_confusion,
+    plot_order,
+    plot_recall,
+    plot_reliability,
+    plot_scores,
+)
+from .wording import FIGURE_TITLES, HEARD_TITLES, with_interval
 
 Draw = Callable[[Figure, str, str, str], str]
 """Keeps a plot under a file name and gives its HTML: plot, name, title, caption."""

@@ -1,7 +1,8 @@
 """A measurement in one line, for the model card, the terminal and the head of the report."""
 
 from app.store.manifest import Heard
-from training.evaluation.figures import Figures
+
+from .figures import Figures
 
 HEARD_TITLES: dict[Heard, str] = {"audio": "voice alone", "text": "words alone", "both": "voice and words"}
 FIGURE_TITLES = {

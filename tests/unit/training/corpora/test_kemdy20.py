@@ -10,8 +10,8 @@ import soundfile
 from tests.support.synthetic_kemdy20 import Tree, write_tree
 from training.corpora.kemdy20 import in_fold, read_kemdy20
 from training.corpora.kemdy20_annotation import Choices
-from training.corpora.report import CorpusError, Report
-from training.utterance import Utterance
+from training.corpora.tally import CorpusError, Report
+from training.data.utterance import Utterance
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.synthetic_kemdy20 import write_tree
 from training.corpora.prepare import add_arguments, run
-from training.utterance import read_manifest
+from training.data.utterance import read_manifest
 
 
 def prepare(*arguments: str | Path) -> int:

@@ -1,0 +1,107 @@
+"""Runs that build on others: fine-tuned from a version, repeated over folds, compiled."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from tests.support.synthetic_kemdy20 import EMOTIONS, write_tree
+from training.cli import main
+from training.config import STAGES, Config, load_preset
+from training.data.examples import DataError
+from training.data.utterance import Utterance, read_manifest, write_manifest
+from training.export.version import Release, export
+from training.learning.run import train
+from training.networks.files import load_networks
+from training.networks.networks import RunError
+from training.recipes.kemdy20_folds import train_folds
+from training.recipes.smoke import TINY, make_corpus, make_encoder
+
+CPU = Accelerator(cpu=True)
+
+
+def tiny(encoder: Path, **overrides: object) -> Config:
+    return load_preset("starter", {**TINY, "text.encoder": str(encoder), **overrides})
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def trained(encoder: Path, corpus: list[Utterance], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose three stages are trained."""
+    run = tmp_path_factory.mktemp("trained")
+    train(STAGES, tiny(encoder), corpus, run, CPU)
+    return run
+
+
+def test_training_goes_on_from_a_version_without_its_encoder_or_preset(
+    trained: Path, corpus: list[Utterance], tmp_path: Path
+) -> None:
+    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], checkpoint=True)
+    config = load_preset("paper", {"train.emotion.epochs": 1, "train.emotion.limit": 2})
+    train(["emotion"], config, corpus, tmp_path / "tuned", CPU, init_from=version)
+    before, after = load_networks(trained).state_dict(), load_networks(tmp_path / "tuned").state_dict()
+    changed = {name.partition(".")[0] for name in before if not torch.allclose(before[name], after[name], atol=1e-3)}
+    assert changed <= {"emotion"}
+    assert any(not torch.equal(before[name].half().float(), after[name]) for name in before if "emotion" in name)
+    exported = export(tmp_path / "tuned", tmp_path, Release("tuned", "1.0.0", "Apache-2.0"), ["fp32"])
+    assert (exported / "tokenizer.json").read_bytes() == (version / "tokenizer.json").read_bytes()
+
+
+def test_a_version_without_weights_says_how_to_get_them(
+    trained: Path, corpus: list[Utterance], encoder: Path, tmp_path: Path
+) -> None:
+    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["fp32"])
+    with pytest.raises(RunError, match="export --checkpoint"):
+        train(["emotion"], tiny(encoder), corpus, tmp_path / "tuned", CPU, init_from=version)
+
+
+def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
+    write_tree(tmp_path / "KEMDy20", sessions=(1, 9, 17, 25, 33), utterances_per_session=12)
+    assert main(["prepare", "kemdy20", "--source", str(tmp_path / "KEMDy20"), "--output", str(tmp_path / "data")]) == 0
+    encoder = make_encoder(tmp_path / "encoder", [said for _, _, said in EMOTIONS.values()])
+    utterances = list(read_manifest(tmp_path / "data" / "manifest.jsonl"))
+    report = train_folds(tiny(encoder), utterances, tmp_path / "folds", CPU)
+    assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
+    together = json.loads((tmp_path / "folds" / "folds.json").read_text(encoding="utf-8"))
+    (emotion,) = (figures for name, figures in together.items() if name.startswith("emotion") and name.endswith("both"))
+    assert emotion["uar"]["folds"] == 5
+    assert 0 <= emotion["uar"]["mean"] <= 1
+
+
+def test_a_precision_that_the_device_has_not_is_said(
+    encoder: Path, corpus: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "manifest.jsonl", corpus)
+    where = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--text-encoder", str(encoder)]
+    assert main(["train", "audio", "--preset", "starter", *where, "--cpu", "--set", "train.precision=fp16"]) == 1
+    said = capsys.readouterr().err
+    assert "train.precision=fp16 cannot be had here" in said
+    assert "Traceback" not in said
+
+
+def test_folds_of_another_corpus_are_refused(encoder: Path, corpus: list[Utterance], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Folds are KEMDy20's"):
+        train_folds(tiny(encoder), corpus, tmp_path, CPU)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own libraries
+def test_compiled_layers_train_the_same_network(
+    trained: Path, encoder: Path, corpus: list[Utterance], tmp_path: Path
+) -> None:
+    overrides = {"train.compile": True, "train.audio.limit": 1}
+    train(["audio"], tiny(encoder, **overrides), corpus, tmp_path, CPU)
+    assert load_file(tmp_path / "audio.safetensors").keys() == load_file(trained / "audio.safetensors").keys()

@@ -1,0 +1,1 @@
+"""An utterance of a corpus, read, augmented and put into batches."""

@@ -1,0 +1,124 @@
+"""From utterances to examples: decoded, tokenised, and in training augmented. `batches` puts them together.
+
+Audio and text are prepared by `app`'s own functions, so that serving cannot drift from training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from app.audio.decode import decode
+from app.errors import MaeumError
+from app.text import TextTokenizer
+
+from ..config import Augmentation
+from ..errors import TrainingError
+from ..features import HOP_LENGTH
+from .augment import (
+    KINDS,
+    Band,
+    Kind,
+    delete_tokens,
+    draw_band,
+    swap_tokens,
+)
+from .utterance import Utterance
+
+
+class DataError(TrainingError):
+    """An utterance that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance, decoded and tokenised. A missing modality has length 0."""
+
+    utterance: Utterance
+    waveform: NDArray[np.float32]  # [samples]
+    input_ids: NDArray[np.int64]  # [tokens]
+    band: Band | None = None
+
+
+class Examples(Dataset[Example]):
+    """Utterances, each decoded and tokenised when it is asked for."""
+
+    def __init__(self, utterances: Sequence[Utterance], tokenizer: TextTokenizer | None, max_frames: int) -> None:
+        """Without a tokenizer only the audio is read."""
+        self.utterances = utterances
+        self.tokenizer = tokenizer
+        self.max_samples = max_frames * HOP_LENGTH - 1
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.read(self.utterances[index])
+
+    def read(self, utterance: Utterance) -> Example:
+        """Raises DataError, naming the utterance."""
+        return Example(utterance, self._waveform(utterance), self._tokens(utterance))
+
+    def _waveform(self, utterance: Utterance) -> NDArray[np.float32]:
+        if utterance.audio is None:
+            return np.zeros(0, dtype=np.float32)
+        try:
+            return decode(utterance.audio.read_bytes()).samples[: self.max_samples]
+        except (OSError, MaeumError) as error:
+            raise DataError(f"{utterance.id}: {utterance.audio}: {error}") from error
+
+    def _tokens(self, utterance: Utterance) -> NDArray[np.int64]:
+        if utterance.transcript is None or self.tokenizer is None:
+            return np.zeros(0, dtype=np.int64)
+        return self.tokenizer.encode(utterance.transcript).ids
+
+
+class TrainingExamples(Examples):
+    """Examples as training meets them: augmented.
+
+    Fixed copies stand behind the originals, and are drawn from `seed` and their index; everything else is drawn from
+    `seed`, `epoch` (which the training loop sets) and the index.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: TextTokenizer | None,
+        max_frames: int,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self.augmentation = augmentation
+        self.kinds: list[Kind | None] = [None] * len(utterances)
+        if augmentation.mode == "copies":
+            rare = [utterance for utterance in utterances if self._augmented(utterance)]
+            self.kinds += [kind for kind in KINDS for _ in rare]
+            utterances = [*utterances, *(utterance for _ in KINDS for utterance in rare)]
+        super().__init__(utterances, tokenizer, max_frames)
+        self.epoch = 0
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> Example:
+        utterance, kind = self.utterances[index], self.kinds[index]
+        random = np.random.default_rng((self.seed, index) if kind else (self.seed, index, self.epoch))
+        on_the_fly = self.augmentation.mode == "on_the_fly" and self._augmented(utterance)
+        if on_the_fly and random.random() < self.augmentation.share:
+            kind = KINDS[random.integers(len(KINDS))]
+        return augmented(self.read(utterance), kind, random)
+
+    def _augmented(self, utterance: Utterance) -> bool:
+        return not self.augmentation.classes or utterance.emotion in self.augmentation.classes
+
+
+def augmented(example: Example, kind: Kind | None, random: np.random.Generator) -> Example:
+    """The example changed as `kind` says, as far as it has what `kind` changes."""
+    ids, band = example.input_ids, None
+    if kind == "swap" and len(ids):
+        ids = swap_tokens(ids, random)
+    if kind == "mask_delete" and len(ids):
+        ids = delete_tokens(ids, random)
+    if kind in ("mask", "mask_delete") and len(example.waveform):
+        band = draw_band(len(example.waveform), random)
+    return replace(example, input_ids=ids, band=band)

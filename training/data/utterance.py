@@ -1,0 +1,75 @@
+"""One utterance of a corpus, as a line of `manifest.jsonl`: what every stage of training reads.
+
+A field that a corpus does not have is null; a stage uses the utterances that have what it needs.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import TrainingError
+
+Split = Literal["train", "validation", "test"]
+
+
+class Utterance(BaseModel):
+    """What is known about one utterance. `audio` is absolute, or relative to the manifest's folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    corpus: str
+    session: str | None = Field(
+        default=None, description="The recording session, or the corpus's own unit: a script, a film"
+    )
+    speaker: str | None = None
+    gender: Literal["female", "male"] | None = None
+    audio: Path | None = None
+    transcript: str | None = Field(default=None, description="Cleaned by app.text")
+    raw_transcript: str | None = Field(default=None, description="As the corpus has it")
+    emotion: str | None = None
+    votes: dict[str, float] | None = Field(
+        default=None, description="Raters' shares by emotion; the label where `emotion` is null"
+    )
+    tags: tuple[str, ...] | None = Field(
+        default=None, description="Every label the corpus gives, in its own words: more to learn from than `emotion`"
+    )
+    arousal: float | None = Field(default=None, ge=1, le=5)
+    valence: float | None = Field(default=None, ge=1, le=5)
+    duration_s: float | None = None
+    fold: int | None = None
+    split: Split = "train"
+
+
+class ManifestError(TrainingError):
+    """A `manifest.jsonl` that cannot be read; the message names the file and the line."""
+
+
+def read_manifest(path: Path) -> Iterator[Utterance]:
+    """Yields the utterances of `path` with `audio` made absolute. Raises ManifestError."""
+    try:
+        lines = path.open(encoding="utf-8")
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
+    with lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                utterance = Utterance.model_validate_json(line)
+            except ValidationError as error:
+                raise ManifestError(f"{path}, line {number}: {error}") from error
+            if utterance.audio is not None:
+                utterance = utterance.model_copy(update={"audio": path.parent / utterance.audio})
+            yield utterance
+
+
+def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
+    """Writes one utterance a line and returns how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for utterance in utterances:
+            file.write(utterance.model_dump_json(exclude_none=True) + "\n")
+            count += 1
+    return count

@@ -1,0 +1,1 @@
+"""A run becomes a version: graphs, proofs, manifest and card."""

@@ -1,0 +1,100 @@
+"""The three networks as ONNX graphs: names, dynamic axes, exporter.
+
+The TorchScript exporter: the newer one does not take packed GRUs and LSTMs. What the graphs promise is checked by
+`training.export.parity`.
+"""
+
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from app.store.manifest import GraphName
+
+from ..networks.attention import ATTENTION, fused_encoders
+from ..networks.networks import Networks
+
+OPSET = 18  # what the parity checks were made at; the exporter writes up to 20
+
+SIGNATURES: dict[GraphName, tuple[dict[str, dict[int, str]], dict[str, dict[int, str]]]] = {
+    "audio_arousal": (
+        {"waveform": {0: "batch", 1: "samples"}, "waveform_length": {0: "batch"}},
+        {
+            "arousal": {0: "batch"},
+            "audio_embedding": {0: "batch", 1: "frames"},
+            "audio_mask": {0: "batch", 1: "frames"},
+        },
+    ),
+    "text_valence": (
+        {"input_ids": {0: "batch", 1: "tokens"}, "attention_mask": {0: "batch", 1: "tokens"}},
+        {"valence": {0: "batch"}, "text_embedding": {0: "batch", 1: "tokens"}},
+    ),
+    "emotion": (
+        {
+            "audio_embedding": {0: "batch", 1: "frames"},
+            "audio_mask": {0: "batch", 1: "frames"},
+            "text_embedding": {0: "batch", 1: "tokens"},
+            "text_mask": {0: "batch", 1: "tokens"},
+        },
+        {"logits": {0: "batch"}},
+    ),
+}
+
+
+def export_fp32(networks: Networks, folder: Path) -> dict[GraphName, Path]:
+    """Writes the three graphs in float32 and returns where."""
+    networks.eval().cpu()
+    waveform, length = torch.randn(2, 8000) * 0.1, torch.tensor([8000, 6000])
+    ids, read = torch.full((2, 5), 2), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    with torch.no_grad():
+        _, audio_embedding, audio_mask = networks.audio(waveform, length)
+        _, text_embedding = networks.text(ids, read)
+    both = (audio_embedding, audio_mask, text_embedding, read.bool())
+    return {
+        "audio_arousal": export_graph(networks.audio, "audio_arousal", (waveform, length), folder),
+        "text_valence": export_graph(networks.text, "text_valence", (ids, read), folder),
+        "emotion": export_graph(networks.emotion, "emotion", both, folder),
+    }
+
+
+def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...], folder: Path) -> Path:
+    """Writes one graph in float32, traced on `example`, and returns where."""
+    path = folder / f"{name}.fp32.onnx"
+    inputs, outputs = SIGNATURES[name]
+    with warnings.catch_warnings(), fused_encoders(network):
+        # Tracing warns of every shape it might freeze, and the exporter of its age; the parity check decides.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            example,
+            path,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={**inputs, **outputs},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    _join_attention(path)
+    return path
+
+
+def _join_attention(path: Path) -> None:
+    """Takes away what splits into heads before the attention operator and joins them behind it.
+
+    `transformers` hands heads over, [batch, heads, time, width / heads], and the operator takes [batch, time, width]:
+    what lies between is that, there and back. What nothing needs any more onnxruntime leaves out.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    made = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        for index, value in enumerate(node.input):
+            origin = value
+            while origin in made and made[origin].op_type in ("Reshape", "Transpose"):
+                origin = made[origin].input[0]
+            behind = origin in made and made[origin].op_type == ATTENTION and node.op_type == "MatMul"
+            if behind or (node.op_type == ATTENTION and index < 3):
+                node.input[index] = origin
+    onnx.save(model, path)

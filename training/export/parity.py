@@ -1,0 +1,180 @@
+"""Proves that exported graphs compute what the torch networks compute, and measures how far int8 drifts from them.
+
+Every output on noise, a tone, silence, a click, one sample, the longest utterance and more, alone and in a batch of
+unequal lengths, with both modalities and with one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from app.engine.load import physical_cores
+from app.engine.session import Device, open_session
+from app.engine.shapes import right_pad
+from app.store.manifest import GraphName
+
+from ..errors import TrainingError
+from ..features import HOP_LENGTH, SAMPLE_RATE
+from ..networks.networks import Networks
+from .onnx import SIGNATURES
+
+TOLERANCE = 1e-4  # of the value where that is over 1
+
+Arrays = dict[str, NDArray[Any]]
+Sessions = dict[GraphName, onnxruntime.InferenceSession]
+
+
+class ParityError(TrainingError):
+    """An exported graph that does not compute what its network does; the message says which output and by how much."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch: waveforms and token ids of unequal lengths."""
+
+    name: str
+    waveforms: list[NDArray[np.float32]]
+    tokens: list[NDArray[np.int64]]
+
+
+def cases(networks: Networks, seed: int = 0) -> Iterator[Case]:
+    """What the graphs are tried on: each kind alone, then all of them in one batch."""
+    random = np.random.default_rng(seed)
+    longest = networks.config.audio.max_frames * HOP_LENGTH - 1
+    most = networks.config.text.max_tokens
+    second = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    click = np.zeros(5000)
+    click[2500] = 1.0
+    waveforms: dict[str, NDArray[np.float64]] = {
+        "noise": random.standard_normal(3 * SAMPLE_RATE) * 0.1,
+        "tone": np.sin(2 * np.pi * 220 * second) * np.hanning(SAMPLE_RATE),
+        "silence": np.zeros(20_000),
+        "click": click,
+        "shortest": np.array([0.5]),
+        "longest": random.standard_normal(longest) * random.random(longest),
+        "too long": random.standard_normal(longest + 9000) * 0.3,
+    }
+    lengths = (12, 3, 1, 20, 2, most, most // 2)
+    vocabulary = int(networks.text.encoder.config.vocab_size)
+    tokens = [random.integers(vocabulary, size=min(length, most)) for length in lengths]
+    voices = [waveform.astype(np.float32) for waveform in waveforms.values()]
+    for name, voice, words in zip(waveforms, voices, tokens, strict=True):
+        yield Case(name, [voice], [words])
+    yield Case("batch", voices, tokens)
+
+
+class Reference:
+    """The cases, and what the networks in torch answer to them."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.cases = list(cases(networks))
+        self.truth = [_in_torch(networks, case) for case in self.cases]
+
+    def check_fp32(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
+        """The largest difference of each output. Raises ParityError where one is over 1e-4, or where an utterance's
+        answer depends on its batch by as much.
+        """
+        answers = self._answers(graphs)
+        found = self._drift(answers)
+        for output, difference in {**found, "answer beside its neighbours": _neighbour_effect(answers)}.items():
+            if not difference <= TOLERANCE:  # also where it is NaN
+                raise ParityError(f"The exported graphs' {output} is off by {difference:.1e}; {TOLERANCE} is allowed.")
+        return found
+
+    def drift(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
+        """By output, the largest difference between the networks and `graphs`, over all cases; relative over 1."""
+        return self._drift(self._answers(graphs))
+
+    def neighbour_effect(self, graphs: dict[GraphName, Path]) -> float:
+        """The largest change of arousal, valence or a logit between an utterance alone and in the batch of all."""
+        return _neighbour_effect(self._answers(graphs))
+
+    def _answers(self, graphs: dict[GraphName, Path]) -> list[list[Arrays]]:
+        sessions = _sessions(graphs)
+        return [_in_graphs(sessions, case) for case in self.cases]
+
+    def _drift(self, answers: list[list[Arrays]]) -> dict[str, float]:
+        largest: dict[str, float] = {}
+        for truth, found in zip(self.truth, answers, strict=True):
+            for expected, answer in zip(truth, found, strict=True):
+                for output, values in expected.items():
+                    largest[output] = max(largest.get(output, 0.0), _distance(values, answer[output]))
+        return largest
+
+
+def _neighbour_effect(answers: list[list[Arrays]]) -> float:
+    *alone, together = answers
+    return max(
+        _distance(whole[output], np.concatenate([part[output] for part in parts]))
+        for whole, *parts in zip(together, *alone, strict=True)
+        for output in ("arousal", "valence", "logits")
+        if output in whole
+    )
+
+
+def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The largest difference, relative where a value is over 1; NaN where either has one."""
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    return float((np.abs(first - second) / np.maximum(1.0, np.abs(first))).max())
+
+
+def _sessions(graphs: dict[GraphName, Path]) -> Sessions:
+    """As the service opens them: what it serves is what is compared."""
+    device = Device("cpu", physical_cores())
+    return {name: open_session(path, name, device) for name, path in graphs.items()}
+
+
+def _in_graphs(sessions: Sessions, case: Case) -> list[Arrays]:
+    """The outputs with both modalities, then the classifier's with each alone."""
+
+    def run(name: GraphName, given: Arrays) -> Arrays:
+        outputs = list(SIGNATURES[name][1])
+        return dict(zip(outputs, sessions[name].run(outputs, given), strict=True))
+
+    waveform, length = right_pad(case.waveforms)
+    ids, tokens = right_pad(case.tokens)
+    read = np.arange(ids.shape[1]) < tokens[:, None]
+    heard = run("audio_arousal", {"waveform": waveform, "waveform_length": length})
+    understood = run("text_valence", {"input_ids": ids, "attention_mask": read.astype(np.int64)})
+    both: Arrays = {
+        "audio_embedding": heard["audio_embedding"],
+        "audio_mask": heard["audio_mask"],
+        "text_embedding": understood["text_embedding"],
+        "text_mask": read,
+    }
+    audio_only = {**both, "text_mask": np.zeros_like(read)}
+    text_only = {**both, "audio_mask": np.zeros_like(heard["audio_mask"])}
+    return [
+        {**heard, **understood, **run("emotion", both)},
+        run("emotion", audio_only),
+        run("emotion", text_only),
+    ]
+
+
+@torch.no_grad()
+def _in_torch(networks: Networks, case: Case) -> list[Arrays]:
+    """The same, computed by the networks."""
+    waveform, length = (torch.from_numpy(array) for array in right_pad(case.waveforms))
+    ids, tokens = (torch.from_numpy(array) for array in right_pad(case.tokens))
+    read = torch.arange(ids.shape[1]) < tokens[:, None]
+    arousal, audio_embedding, audio_mask = networks.audio(waveform, length)
+    valence, text_embedding = networks.text(ids, read.long())
+    none_heard, none_read = torch.zeros_like(audio_mask), torch.zeros_like(read)
+    return [
+        {
+            "arousal": arousal.numpy(),
+            "audio_embedding": audio_embedding.numpy(),
+            "audio_mask": audio_mask.numpy(),
+            "valence": valence.numpy(),
+            "text_embedding": text_embedding.numpy(),
+            "logits": networks.emotion(audio_embedding, audio_mask, text_embedding, read).numpy(),
+        },
+        {"logits": networks.emotion(audio_embedding, audio_mask, text_embedding, none_read).numpy()},
+        {"logits": networks.emotion(audio_embedding, none_heard, text_embedding, read).numpy()},
+    ]

@@ -1,0 +1,179 @@
+"""Makes a version folder of a run: proven graphs, `manifest.json`, `tokenizer.json`, `MODEL_CARD.md`.
+
+A version appears whole or not at all.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from app.engine.load import load_model
+from app.settings import Precision, Settings
+from app.store.manifest import (
+    AudioInput,
+    EmotionOutput,
+    GraphName,
+    Manifest,
+    StoredFile,
+    TextInput,
+)
+from app.store.versions import MANIFEST_FILE
+
+from ..data.utterance import Utterance
+from ..errors import TrainingError
+from ..evaluation.crossvalidation import CrossValidation
+from ..evaluation.evaluate import calibrate, evaluate
+from ..features import HOP_LENGTH, SAMPLE_RATE
+from ..networks.files import CHECKPOINT_FILE, load_networks, save_checkpoint
+from ..networks.networks import Networks
+from ..networks.text_encoder import TOKENIZER_FILE
+from .card import CARD_FILE, card
+from .fp16 import convert_fp16
+from .int8 import quantise_int8
+from .onnx import export_fp32
+from .parity import Reference
+from .shared_weights import share_weights
+
+
+class ExportError(TrainingError):
+    """A version that cannot be written; the message says why."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a version is called, under which licence (SPDX) its weights stand, and what they learned from (Markdown).
+
+    `training` is what its manifest says of the training where that is not the run's configuration. A `crossvalidation`
+    gives the temperatures, and figures on speakers that the weights themselves have met.
+    """
+
+    name: str
+    version: str
+    license: str
+    about: str = ""
+    training: Mapping[str, object] | None = None
+    crossvalidation: CrossValidation | None = None
+
+
+def export(
+    run: Path,
+    store: Path,
+    release: Release,
+    precisions: Sequence[Precision],
+    utterances: Sequence[Utterance] = (),
+    checkpoint: bool = False,
+) -> Path:
+    """Writes `store/name/version` and returns it. With `checkpoint` it carries weights to fine-tune from, and fp16
+    graphs read them there.
+
+    With `utterances` the temperatures are fitted on their validation split and the graphs of the first precision are
+    measured on their test split. Raises ExportError, RunError and ParityError.
+    """
+    target = new_version(store, release.name, release.version)
+    networks = load_networks(run)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch:
+        # A manifest's name and version must be those of its folders, in the making too.
+        staging = Path(scratch) / release.name / release.version
+        staging.mkdir(parents=True)
+        if checkpoint:
+            save_checkpoint(staging / CHECKPOINT_FILE, networks)
+        manifest = _build(run, networks, staging, release, precisions)
+        _finish(staging, manifest, release, precisions[0], utterances)
+        staging.rename(target)
+    return target
+
+
+def new_version(store: Path, name: str, version: str) -> Path:
+    """The folder of a version to be. Raises ExportError where it is there already."""
+    target = store / name / version
+    if target.exists():
+        raise ExportError(f"{target} is there already; a version never changes. Choose another --version.")
+    return target
+
+
+def _build(run: Path, networks: Networks, folder: Path, release: Release, precisions: Sequence[Precision]) -> Manifest:
+    """Graphs, tokenizer and a manifest that knows neither temperatures nor figures yet.
+
+    A checkpoint that lies in `folder` is listed too, and fp16 graphs read it.
+    """
+    checkpoint = folder / CHECKPOINT_FILE
+    fp32 = export_fp32(networks, folder)
+    reference = Reference(networks)
+    drifts: dict[Precision, dict[str, float]] = {"fp32": reference.check_fp32(fp32)}
+    paths: dict[Precision, dict[GraphName, Path]] = {"fp32": fp32}
+    if "int8" in precisions:
+        paths["int8"] = quantise_int8(fp32, folder)
+        drifts["int8"] = reference.drift(paths["int8"])
+    if "fp16" in precisions:
+        paths["fp16"] = convert_fp16(fp32, folder)
+        if checkpoint.is_file():
+            share_weights(paths["fp16"].values(), checkpoint)
+        drifts["fp16"] = reference.drift(paths["fp16"])
+    shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
+    (folder / CARD_FILE).write_text("In the making.\n", encoding="utf-8")
+    if "fp32" not in precisions:
+        for path in fp32.values():
+            path.unlink()
+    config = networks.config
+    return Manifest(
+        name=release.name,
+        version=release.version,
+        created=date.today().isoformat(),
+        preset=config.preset,
+        semantics=config.semantics,
+        license=release.license,
+        width=networks.audio.width,
+        audio=AudioInput(
+            sample_rate=SAMPLE_RATE,
+            hop_length=HOP_LENGTH,
+            max_frames=config.audio.max_frames,
+            whole_clip=config.semantics == "original",
+        ),
+        text=TextInput(tokenizer=stored(folder / TOKENIZER_FILE), max_tokens=config.text.max_tokens),
+        emotion=EmotionOutput(classes=config.emotion.classes, temperature=1.0),
+        graphs={p: {name: stored(path) for name, path in paths[p].items()} for p in precisions},
+        card=stored(folder / CARD_FILE),
+        checkpoint=stored(checkpoint) if checkpoint.is_file() else None,
+        drift={p: {output: float(f"{value:.2g}") for output, value in drifts[p].items()} for p in precisions},
+        training={
+            "text_encoder": Path(config.text.encoder).name,
+            **(config.train.model_dump() if release.training is None else release.training),
+        },
+    )
+
+
+def _finish(
+    folder: Path, manifest: Manifest, release: Release, precision: Precision, utterances: Sequence[Utterance]
+) -> None:
+    """Fits the temperatures, measures, and writes the card and the manifest."""
+    settings = Settings.load(
+        model_store=folder.parents[1], model=f"{manifest.name}/{manifest.version}", precision=precision
+    )
+    _write_manifest(folder, manifest)
+    crossed = release.crossvalidation
+    if crossed or utterances:
+        temperatures = crossed.temperatures if crossed else calibrate(load_model(settings), utterances)
+        emotion = manifest.emotion.model_copy(update={"temperature": temperatures})
+        manifest = manifest.model_copy(update={"emotion": emotion})
+        _write_manifest(folder, manifest)
+        figures = (crossed.figures if crossed else {}) | evaluate(load_model(settings), utterances)
+        cost = {"precision_cost": crossed.precision_cost} if crossed else {}
+        manifest = manifest.model_copy(update={"evaluation": {"precision": precision, **figures, **cost}})
+    (folder / CARD_FILE).write_text(card(manifest, release.about), encoding="utf-8")
+    manifest = manifest.model_copy(update={"card": stored(folder / CARD_FILE)})
+    _write_manifest(folder, manifest)
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def stored(path: Path) -> StoredFile:
+    """A file with its size and digest."""
+    data = path.read_bytes()
+    return StoredFile(file=path.name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))

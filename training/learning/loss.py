@@ -1,0 +1,137 @@
+"""What a stage minimises: one module from a batch to its loss, so that several processes can share it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from ..config import EmotionStageConfig, Stage
+from ..data.augment import mask_frequencies
+from ..data.batches import Batch
+from ..data.utterance import Utterance
+from ..networks.networks import Networks, Outputs
+from ..networks.pooling import AttentivePool
+from ..networks.whisper import WhisperArousal
+
+
+class Learner(nn.Module):
+    """`stage` of `networks`, and its loss. Whatever the stage does not train stands still and drops nothing out."""
+
+    def __init__(self, stage: Stage, networks: Networks, learning: Sequence[Utterance]) -> None:
+        super().__init__()
+        self.stage = stage
+        self.networks = networks.requires_grad_(False)
+        self.settings = networks.config.train.stage(stage)
+        self.trained = networks.stage(stage).requires_grad_(True)
+        if networks.config.text.frozen:
+            networks.text.encoder.requires_grad_(False)
+        if isinstance(networks.audio, WhisperArousal) and networks.audio.frozen:
+            networks.audio.encoder.requires_grad_(False)
+        emotion = networks.config.train.emotion
+        weights = class_weights(learning, networks.config.emotion.classes) if emotion.class_weights else None
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.tag_names: list[str] = []
+        if stage != "emotion" and self.settings.tags_weight:
+            self.tag_names = sorted({tag for utterance in learning for tag in utterance.tags or ()})
+        self.tag_head = AttentivePool(networks.audio.width, len(self.tag_names)) if self.tag_names else None
+        self.learned = nn.ModuleList([self.trained, *([self.tag_head] if self.tag_head else [])])
+
+    def train(self, mode: bool = True) -> "Learner":
+        """Only the stage's own network goes into training mode."""
+        super().train(False)
+        self.training = mode
+        self.learned.train(mode)
+        return self
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of a batch."""
+        if self.stage == "emotion":
+            return self._emotion_loss(batch)
+        if self.stage == "text":
+            predicted, embedding = self.networks.text(batch.input_ids, batch.attention_mask)
+            truth, length = batch.valence, batch.attention_mask.sum(dim=1)
+        else:
+            predicted, embedding, mask = self._hear(batch)
+            truth, length = batch.arousal, mask.sum(dim=1)
+        scored = ~truth.isnan()
+        loss = regression_loss(self.settings.loss, predicted.float()[scored], truth[scored])
+        if self.tag_head is not None:
+            loss = loss + self.settings.tags_weight * self._tags_loss(self.tag_head(embedding, length), batch.tags)
+        return loss
+
+    def _hear(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """What the audio network makes of the batch; on mels, with the bands that are masked."""
+        audio = self.networks.audio
+        if isinstance(audio, WhisperArousal):
+            heard: tuple[Tensor, Tensor, Tensor] = audio(batch.waveform, batch.waveform_length)
+            return heard
+        with torch.no_grad():
+            features, frames = audio.features(batch.waveform, batch.waveform_length)
+            features = mask_frequencies(features, frames, batch.bands)
+        return audio.from_features(features, frames)
+
+    def _tags_loss(self, logits: Tensor, tags: Sequence[Sequence[str]]) -> Tensor:
+        """logits [batch, tags] against the tags of each utterance; those without any do not count."""
+        named = [[float(name in given) for name in self.tag_names] for given in tags]
+        truth = torch.tensor(named, device=logits.device)
+        tagged = torch.tensor([float(bool(given)) for given in tags], device=logits.device)
+        losses = binary_cross_entropy_with_logits(logits.float(), truth, reduction="none").mean(dim=1)
+        return (losses * tagged).sum() / tagged.sum().clamp(min=1)
+
+    def _emotion_loss(self, batch: Batch) -> Tensor:
+        settings = self.networks.config.train.emotion
+        with torch.no_grad():
+            outputs = self.networks.embed(batch)
+        drop_modalities(outputs, settings)
+        logits = self.networks.classify(outputs).float()
+        return cross_entropy(logits, batch.votes, weight=self.class_weights, label_smoothing=settings.label_smoothing)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is learned and how fast: a pretrained encoder, where it is not frozen, at a rate of its own."""
+        fresh: list[nn.Parameter] = []
+        pretrained: list[nn.Parameter] = []
+        heads = self.tag_head.named_parameters() if self.tag_head is not None else ()
+        for name, parameter in (*self.trained.named_parameters(), *heads):
+            if parameter.requires_grad:
+                (pretrained if self.stage == "text" and name.startswith("encoder.") else fresh).append(parameter)
+        groups = [(fresh, self.settings.learning_rate), (pretrained, self.settings.encoder_learning_rate)]
+        return [{"params": parameters, "lr": rate} for parameters, rate in groups if parameters]
+
+
+def start_head(stage: Stage, networks: Networks, learning: Sequence[Utterance]) -> None:
+    """Starts a regressor at the mean of its labels, so that the first epochs are not spent on finding it."""
+    if stage == "emotion":
+        return
+    labels = [score for u in learning if (score := u.arousal if stage == "audio" else u.valence) is not None]
+    head = networks.audio.head if stage == "audio" else networks.text.head
+    if labels:
+        nn.init.constant_(head.get_submodule("linear").get_parameter("bias"), sum(labels) / len(labels))
+
+
+def regression_loss(kind: str, predicted: Tensor, truth: Tensor) -> Tensor:
+    """`rmse` of the batch, as published, or `ccc`: 1 - CCC, which rewards spread as well as nearness; of none, 0."""
+    if not len(truth):
+        return predicted.sum()
+    if kind == "rmse":
+        return ((predicted - truth).square().mean() + 1e-8).sqrt()  # the slope of a root at 0 is infinite
+    covariance = ((predicted - predicted.mean()) * (truth - truth.mean())).mean()
+    spread = predicted.var(correction=0) + truth.var(correction=0) + (predicted.mean() - truth.mean()).square()
+    return 1 - 2 * covariance / (spread + 1e-8)
+
+
+def class_weights(learning: Sequence[Utterance], classes: Sequence[str]) -> Tensor:
+    """Inverse frequency of each class [classes], 1 on average over the utterances; 0 where a class does not occur."""
+    counts = torch.tensor([sum(u.emotion == name for u in learning) for name in classes], dtype=torch.float32)
+    present = counts > 0
+    return torch.where(present, counts.sum() / (counts.clamp(min=1) * present.sum()), 0.0)
+
+
+def drop_modalities(outputs: Outputs, settings: EmotionStageConfig) -> None:
+    """Masks, in place, the voice or the words of some utterances that have both, so that one alone means something."""
+    both = outputs.audio_mask.any(dim=1) & outputs.text_mask.any(dim=1)
+    draw = torch.rand(len(both), device=both.device)
+    outputs.audio_mask &= ~(both & (draw < settings.drop_audio))[:, None]
+    outputs.text_mask &= ~(both & (draw > 1 - settings.drop_text))[:, None]

@@ -1,0 +1,61 @@
+"""Runs the networks over utterances and keeps what they said beside what is true, as numpy arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..config import Stage
+from ..data.batches import loader
+from ..data.examples import Examples
+from ..networks.networks import Networks
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """In the order of `ids`; NaN where a label or a modality is missing, -1 where a class is."""
+
+    ids: NDArray[np.str_]
+    arousal: NDArray[np.float64]
+    valence: NDArray[np.float64]
+    logits: NDArray[np.float64]  # [utterances, classes]
+    true_arousal: NDArray[np.float64]
+    true_valence: NDArray[np.float64]
+    emotion: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """One behind the other."""
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
+
+@torch.no_grad()
+def predict(
+    networks: Networks, examples: Examples, order: Sequence[list[int]], stage: Stage, device: torch.device
+) -> Predictions:
+    """What the networks say of the examples in `order`, as far as `stage`: the classifier runs only for `emotion`."""
+    networks.eval()
+    classes = networks.config.emotion.classes
+    parts = []
+    for (batch,) in tqdm(loader(examples, classes, order), desc="validate", mininterval=1.0, leave=False):
+        outputs = networks.embed(batch.to(device))
+        logits = networks.classify(outputs) if stage == "emotion" else torch.zeros(len(batch.ids), len(classes))
+        parts.append(
+            Predictions(
+                ids=np.array(batch.ids),
+                arousal=_doubles(outputs.arousal),
+                valence=_doubles(outputs.valence),
+                logits=_doubles(logits),
+                true_arousal=_doubles(batch.arousal),
+                true_valence=_doubles(batch.valence),
+                emotion=batch.emotion.numpy(),
+            )
+        )
+    return Predictions.joined(parts)
+
+
+def _doubles(values: torch.Tensor) -> NDArray[np.float64]:
+    return np.asarray(values.double().cpu().numpy())

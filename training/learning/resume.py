@@ -1,0 +1,87 @@
+"""Where a run stands, on disk: what `--resume` needs, and the log. Never unpickles code."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from ..config import Stage
+
+
+@dataclass
+class Progress:
+    """Of one stage: epochs and optimiser steps done, and the best validation score so far."""
+
+    epoch: int = 0
+    step: int = 0  # of this epoch
+    total: float = 0.0  # loss summed over this epoch's steps
+    best: float = float("-inf")
+    since_best: int = 0
+    finished: bool = False
+
+
+@dataclass
+class Checkpoint:
+    """The state of a stage under way in `run`, from which it goes on as if it had never stopped."""
+
+    run: Path
+    stage: Stage
+    model: nn.Module
+    optimiser: Optimizer
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.run / f"{self.stage}.resume.pt"
+
+    def save(self) -> None:
+        """Writes it; the file is whole or not there."""
+        partial = self.path.with_suffix(".partial")
+        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        torch.save({**({} if self.progress.finished else state), "progress": asdict(self.progress)}, partial)
+        partial.replace(self.path)
+
+    def load(self) -> None:
+        """Reads it, where there is one."""
+        if not self.path.is_file():
+            return
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        self.progress = Progress(**state["progress"])
+        if not self.progress.finished:
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+
+
+class Log:
+    """A line a validation in `log.jsonl`, the same and every step's loss for TensorBoard, and both on the screen."""
+
+    def __init__(self, run: Path, stage: Stage, epoch: int) -> None:
+        """Lines of this stage past `epoch`, and one that is not whole, are from a run that was broken off: they go."""
+        self.path = run / "log.jsonl"
+        self.stage = stage
+        if self.path.exists():
+            whole = [text for text in self.path.read_text(encoding="utf-8").splitlines(True) if text.endswith("}\n")]
+            kept = [text for text in whole if (line := json.loads(text))["stage"] != stage or line["epoch"] <= epoch]
+            self.path.write_text("".join(kept), encoding="utf-8")
+        self.board = SummaryWriter(str(run / "tensorboard"))
+
+    def step(self, step: int, loss: float) -> None:
+        """The loss of one optimiser step, counted over the whole stage."""
+        self.board.add_scalar(f"{self.stage}/step_loss", loss, step)
+
+    def epoch(self, values: Mapping[str, float]) -> None:
+        """What a validation found."""
+        line = {"stage": self.stage, **{key: round(value, 5) for key, value in values.items()}}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        for key, value in values.items():
+            self.board.add_scalar(f"{self.stage}/{key}", value, int(values["epoch"]))
+        self.board.flush()
+        tqdm.write(" ".join(f"{key}={value}" for key, value in line.items()))

@@ -1,0 +1,50 @@
+"""What each stage learns from: the utterances that have its labels, and how it meets them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from app.text import TextTokenizer
+
+from ..config import Stage, StageConfig
+from ..data.examples import TrainingExamples
+from ..data.utterance import Split, Utterance
+from ..networks.networks import Networks
+from ..networks.text_encoder import TOKENIZER_FILE
+
+
+def for_stage(stage: Stage, utterances: Sequence[Utterance], split: Split, tags: bool = False) -> list[Utterance]:
+    """The utterances of `split` that have what `stage` learns from; the regressors see their own modality alone.
+
+    With `tags` they learn from utterances too that have these and no score.
+    """
+    needs: dict[Stage, Callable[[Utterance], bool]] = {
+        "audio": lambda u: u.audio is not None and (u.arousal is not None or (tags and bool(u.tags))),
+        "text": lambda u: u.transcript is not None and (u.valence is not None or (tags and bool(u.tags))),
+        "emotion": lambda u: (u.audio is not None or u.transcript is not None) and bool(u.emotion or u.votes),
+    }
+    chosen = [utterance for utterance in utterances if utterance.split == split and needs[stage](utterance)]
+    if stage == "text":
+        return [utterance.model_copy(update={"audio": None}) for utterance in chosen]
+    return chosen
+
+
+def repeated(utterances: Sequence[Utterance], settings: StageConfig) -> list[Utterance]:
+    """Each utterance as often as its corpus counts."""
+    return [utterance for utterance in utterances for _ in range(settings.repeat.get(utterance.corpus, 1))]
+
+
+def training_examples(stage: Stage, networks: Networks, utterances: Sequence[Utterance], run: Path) -> TrainingExamples:
+    """The utterances as the stage meets them."""
+    config = networks.config
+    return TrainingExamples(
+        utterances,
+        make_tokenizer(stage, networks, run),
+        config.audio.max_frames,
+        config.train.augment,
+        config.train.seed,
+    )
+
+
+def make_tokenizer(stage: Stage, networks: Networks, run: Path) -> TextTokenizer | None:
+    """The run's tokenizer; none where the stage reads no words."""
+    return None if stage == "audio" else TextTokenizer(run / TOKENIZER_FILE, networks.config.text.max_tokens)

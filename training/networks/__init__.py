@@ -1,0 +1,1 @@
+"""The three networks, their tokenizers, and their files."""

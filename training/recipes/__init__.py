@@ -1,0 +1,1 @@
+"""Whole ways from data to a version, each one command."""
