@@ -21,7 +21,6 @@ from .pipeline import Pipeline
 from .settings import Settings
 from .store.manifest import Manifest
 from .telemetry.metrics import Metrics
-from .web.limits import Held
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +37,6 @@ class Service:
         self.metrics = metrics
         self.draining = False
         """Whether the service is about to stop: it answers, but is not ready."""
-        self.held = Held()
-        """What the bodies of the requests under way hold."""
         self._settings = settings
         self._given = pipeline
         self._pipeline: Pipeline | None = None
@@ -86,7 +83,7 @@ class Service:
         pipeline = self._pipeline
         self.metrics.ready(pipeline is not None and pipeline.alive and not self.draining)
         if pipeline is not None:
-            self.metrics.waiting(pipeline.waiting, pipeline.oldest_s, self._decoders.busy, self.held.bytes)
+            self.metrics.waiting(pipeline.waiting, pipeline.oldest_s, self._decoders.busy)
 
     async def predict(self, audio: BinaryIO | None, transcript: str | None) -> Answer:
         """Answers one utterance. Raises RequestError, ServiceError."""

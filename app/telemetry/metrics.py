@@ -138,12 +138,15 @@ class Metrics:
         """A batch of `size` utterances leaves the queue."""
         self._rows.observe(size)
 
-    def waiting(self, depth: int, age_s: float, decoding: int, uploading_bytes: int) -> None:
+    def waiting(self, depth: int, age_s: float, decoding: int) -> None:
         """What is under way now in this process."""
         self._depth.set(depth)
         self._age.set(age_s)
         self._decoding.set(decoding)
-        self._uploading.set(uploading_bytes)
+
+    def uploading(self, held_bytes: int) -> None:
+        """What the bodies of the requests under way hold now."""
+        self._uploading.set(held_bytes)
 
     def model(self, name: str, version: str, precision: str, provider: str) -> None:
         """The model that is served from now on, in place of the one before."""

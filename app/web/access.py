@@ -8,9 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
-
-# The router's own reading of a path, so that what is checked here is what is then routed.
-from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -27,6 +24,7 @@ from ..settings import Settings
 from .keys import Key, KeyRing
 from .problems import openapi_responses, problem_response
 from .rates import RateLimits
+from .state import route_path
 
 _POLICY_VIOLATION = 1008
 
@@ -83,7 +81,7 @@ class AccessMiddleware:
             return
         if scope["type"] == "http":
             scope.setdefault("state", {})["key_name"] = None
-            path = get_route_path(scope)
+            path = route_path(scope)
             admin = _is_admin(path)
             if not _is_preflight(scope) and (admin or path not in self.open_paths):
                 refusal = await self._refusal(scope, admin)

@@ -192,7 +192,7 @@ def create_app(
     add_handlers(app)
     _describe_form(app, settings)
     # The last added is the outermost.
-    app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), held=service.held)
+    app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), metrics=service.metrics)
     add_access(app, settings)
     paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
     app.add_middleware(ObserveMiddleware, metrics=service.metrics, traces=traces, paths=paths)

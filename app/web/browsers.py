@@ -8,13 +8,13 @@ import hashlib
 import re
 
 from fastapi import FastAPI
-from starlette._utils import get_route_path
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import SettingsInvalid
 from ..settings import Settings
+from .state import route_path
 
 # As browsers write it: lower case, no path, and no port where it is the scheme's own.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?")
@@ -65,7 +65,7 @@ class BrowserHeadersMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        docs = get_route_path(scope) == _DOCS
+        docs = route_path(scope) == _DOCS
         held: Message | None = None
 
         async def send_with_headers(message: Message) -> None:

@@ -7,7 +7,6 @@ first byte, so an upload counts towards it.
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
@@ -23,6 +22,7 @@ from ..errors import (
     UploadTooSlow,
 )
 from ..settings import Settings
+from ..telemetry.metrics import Metrics
 from .forms import Refusal
 from .problems import problem_response
 
@@ -31,24 +31,18 @@ Answer = TypeVar("Answer")
 TIMEOUT_HEADER = "X-Request-Timeout"
 
 
-@dataclass
-class Held:
-    """What all the bodies under way hold together."""
-
-    bytes: int = 0
-
-
 class UploadMiddleware:
     """Refuses bodies that are too large, too slow, or more than there is room for.
 
     `admit(scope)` may refuse a request by raising a MaeumError, before any of its body is read and while it is.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, admit: Callable[[Scope], None], held: Held) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, admit: Callable[[Scope], None], metrics: Metrics) -> None:
         self.app = app
         self._settings = settings
         self._admit = admit
-        self._held = held
+        self._metrics = metrics
+        self._held_bytes = 0  # by all the bodies under way together
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,18 +80,22 @@ class UploadMiddleware:
                 raise Refusal(error) from error
             size = len(message.get("body", b""))
             received += size
-            self._held.bytes += size
+            self._hold(size)
             complete = not message.get("more_body", False)
             if received > settings.max_body_bytes:
                 raise Refusal(self._too_large())
-            if self._held.bytes > settings.max_upload_bytes:
+            if self._held_bytes > settings.max_upload_bytes:
                 raise Refusal(UploadsFull())
             return message
 
         try:
             await self.app(scope, receive_bounded, send)
         finally:
-            self._held.bytes -= received
+            self._hold(-received)
+
+    def _hold(self, size: int) -> None:
+        self._held_bytes += size
+        self._metrics.uploading(self._held_bytes)
 
     def _allowed_s(self, headers: Headers) -> float:
         """Seconds that the sender waits. Raises TimeoutInvalid."""

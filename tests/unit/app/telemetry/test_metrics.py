@@ -120,8 +120,9 @@ def test_a_request_given_up_counts_the_stages_it_came_through(metrics: Metrics) 
 
 
 def test_gauges_show_what_is_now(metrics: Metrics) -> None:
-    metrics.waiting(5, 1.5, 2, 1000)
-    metrics.waiting(3, 0.5, 1, 500)
+    metrics.waiting(5, 1.5, 2)
+    metrics.waiting(3, 0.5, 1)
+    metrics.uploading(500)
     metrics.ready(True)
     scraped, _ = metrics.render()
     names = ("queue_depth", "queue_age_seconds", "decoding", "uploading_bytes", "ready")
@@ -152,7 +153,7 @@ metrics = Metrics(max_queue=10)
 version, depth = sys.argv[1], int(sys.argv[2])
 metrics.model("starter", "0.0.1", "int8", "cpu")
 metrics.model("starter", version, "int8", "cpu")
-metrics.waiting(depth, depth / 10, 0, 0)
+metrics.waiting(depth, depth / 10, 0)
 metrics.ready(depth < 5)
 metrics.request("/predict", "POST", 200, 0.02)
 metrics.stages({"decode": 1.0})
@@ -220,7 +221,7 @@ def test_any_of_several_workers_answers_for_all(tmp_path: Path) -> None:
 
 def test_a_killed_process_shows_nothing_any_more(tmp_path: Path) -> None:
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    start = "from app.telemetry.metrics import Metrics; metrics = Metrics(64); metrics.waiting(3, 1.0, 0, 0)\n"
+    start = "from app.telemetry.metrics import Metrics; metrics = Metrics(64); metrics.waiting(3, 1.0, 0)\n"
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", start + killed], env=environment, check=False)
     shown = subprocess.run(
