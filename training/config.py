@@ -4,8 +4,9 @@ Presets are TOML files in `training/presets`. An unknown key is an error, never 
 """
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -184,22 +185,50 @@ def load_preset(name: str, overrides: dict[str, object] | None = None) -> Config
     path = PRESETS / f"{name}.toml"
     if not path.is_file():
         raise ConfigError(f"There is no preset {name!r}; there are {', '.join(preset_names())}.")
-    values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+    values = Config(preset=name).model_dump()
+    _merge(Config, values, tomllib.loads(path.read_text(encoding="utf-8")))
     for key, value in (overrides or {}).items():
-        *parents, leaf = key.split(".")
-        table = values
-        for parent in parents:
-            inner = table.setdefault(parent, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"{key}: {parent} is a value, not a table.")
-            table = inner
-        table[leaf] = value
+        _override(values, key, value)
     try:
-        return Config.model_validate({"preset": name, **values})
+        return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"Preset {name}: {where or 'values'}: {first['msg']}") from error
+
+
+def _override(values: dict[str, Any], key: str, value: object) -> None:
+    """Puts `value` under the dotted `key`, in place. Raises ConfigError where the key leads through a single value."""
+    *parents, leaf = key.split(".")
+    table: dict[str, Any] = values
+    model: type[BaseModel] | None = Config
+    for parent in parents:
+        if table.get(parent) is None:
+            table[parent] = {}
+        if not isinstance(table[parent], dict):
+            raise ConfigError(f"{key}: {parent} is a value, not a table.")
+        table, model = table[parent], _table(model, parent)
+    _merge(model, table, {leaf: value})
+
+
+def _merge(model: type[BaseModel] | None, values: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Puts `changes` into `values`, the fields of a `model`, in place. A table of settings keeps what is not named.
+
+    A mapping that is no table of settings, such as `repeat`, is one value, and replaced whole.
+    """
+    for key, value in changes.items():
+        inner = _table(model, key)
+        if inner is not None and isinstance(value, dict) and isinstance(values.get(key), dict):
+            _merge(inner, values[key], value)
+        else:
+            values[key] = value
+
+
+def _table(model: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """The settings that stand under `key`, None where it is a single value."""
+    field = None if model is None else model.model_fields.get(key)
+    kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def preset_names() -> list[str]:
