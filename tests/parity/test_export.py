@@ -1,5 +1,6 @@
 """Exported graphs compute what the networks compute, and an export that does not fails."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -10,13 +11,13 @@ from onnx import numpy_helper
 
 from app.engine.engine import Utterance
 from app.engine.load import load_model
-from app.settings import Settings
+from app.settings import Precision, Settings
 from app.store.manifest import GraphName
 from app.store.versions import load_manifest, verify
 from training.config import load_preset
 from training.export.int8 import quantise_int8
 from training.export.onnx import export_fp32
-from training.export.parity import TOLERANCE, ParityError, Reference
+from training.export.parity import BOUNDS, TOLERANCE, ParityError, Reference
 from training.export.version import ExportError, Release, export
 from training.networks.files import load_networks, save_config, save_stage
 from training.networks.networks import Networks
@@ -73,12 +74,53 @@ def test_every_output_agrees_on_every_case(
 def test_a_graph_that_computes_something_else_fails(
     reference: Reference, fp32: dict[GraphName, Path], graph: GraphName, tmp_path: Path
 ) -> None:
-    changed = onnx.load(fp32[graph])
-    weights = max(changed.graph.initializer, key=lambda tensor: np.prod(tensor.dims) if tensor.data_type == 1 else 0)
-    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 1.01, weights.name))
-    onnx.save(changed, tmp_path / "changed.onnx")
     with pytest.raises(ParityError, match="off by"):
-        reference.check_fp32({**fp32, graph: tmp_path / "changed.onnx"})
+        reference.check_fp32(scaled(fp32, graph, 1.01, tmp_path))
+
+
+def scaled(graphs: dict[GraphName, Path], graph: GraphName, factor: float, folder: Path) -> dict[GraphName, Path]:
+    """`graphs` with the largest weights of `graph` multiplied by `factor`."""
+    changed = onnx.load(graphs[graph])
+    weights = max(changed.graph.initializer, key=lambda tensor: np.prod(tensor.dims) if tensor.data_type == 1 else 0)
+    values = (numpy_helper.to_array(weights) * np.float32(factor)).astype(np.float32)
+    weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+    onnx.save(changed, folder / "changed.onnx")
+    return {**graphs, graph: folder / "changed.onnx"}
+
+
+@pytest.mark.parametrize("graph", ["audio_arousal", "text_valence", "emotion"])
+def test_what_is_not_finite_passes_at_no_precision(
+    reference: Reference, fp32: dict[GraphName, Path], graph: GraphName, tmp_path: Path
+) -> None:
+    broken = scaled(fp32, graph, float("nan"), tmp_path)
+    with pytest.raises(ParityError, match="not finite"):
+        reference.check_fp32(broken)
+    for precision in BOUNDS:
+        with pytest.raises(ParityError, match="not finite"):
+            reference.check(broken, precision)
+
+
+@pytest.mark.parametrize("output", ["arousal", "valence", "logits"])
+@pytest.mark.parametrize("precision", list(BOUNDS))
+def test_a_drift_past_its_bound_fails_the_export(
+    reference: Reference, fp32: dict[GraphName, Path], precision: Precision, output: str
+) -> None:
+    """Held against networks whose answers lie elsewhere, graphs in float32 are as far off as bad ones would be."""
+    moved = copy.copy(reference)
+    moved.truth = [
+        [{name: values + 2 * (name == output) for name, values in arrays.items()} for arrays in case]
+        for case in reference.truth
+    ]
+    with pytest.raises(ParityError, match=f"The {precision} graphs' {output} drifts by"):
+        moved.check(fp32, precision)
+
+
+def test_values_past_the_range_of_float16_fail_the_export(
+    reference: Reference, fp32: dict[GraphName, Path], tmp_path: Path
+) -> None:
+    reference.check_float16_range(fp32)
+    with pytest.raises(ParityError, match=r"of the text_valence graph reaches .* float16 holds 65,504"):
+        reference.check_float16_range(scaled(fp32, "text_valence", 1e6, tmp_path))
 
 
 def test_int8_is_near_and_as_independent_of_its_neighbours(

@@ -26,6 +26,17 @@ def convert_fp16(fp32: dict[GraphName, Path], folder: Path) -> dict[GraphName, P
     return paths
 
 
+def rounded_values(model: ModelProto) -> list[str]:
+    """The values of a float32 `model` that `convert_fp16` holds in float16, by their names in it."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    conversion = _Conversion(copy)
+    held = {name for name, kind in conversion.type.items() if kind == TensorProto.FLOAT16}
+    held |= {name for name, kind in conversion.cast if kind == TensorProto.FLOAT16}
+    made = [name for node in model.graph.node for name in node.output]
+    return [name for name in made if name in held or f"{name}.inner" in held]
+
+
 class _Conversion:
     """`model` with every float32 value in float16, except where a node is kept, and a cast wherever the two meet."""
 
@@ -85,4 +96,6 @@ def _rename(node: NodeProto, names: dict[str, str]) -> None:
 
 
 def _half(tensor: TensorProto, name: str) -> TensorProto:
-    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name)
+    with np.errstate(over="ignore"):  # what is past float16's range becomes infinite, and parity refuses it
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+    return numpy_helper.from_array(values, name)

@@ -4,12 +4,13 @@ Every output on noise, a tone, silence, a click, one sample, the longest utteran
 unequal lengths, with both modalities and with one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
@@ -17,14 +18,24 @@ from numpy.typing import NDArray
 from app.engine.load import physical_cores
 from app.engine.session import Device, open_session
 from app.engine.shapes import right_pad
+from app.settings import Precision
 from app.store.manifest import GraphName
 
 from ..errors import TrainingError
 from ..features import HOP_LENGTH, SAMPLE_RATE
 from ..networks.networks import Networks
+from .fp16 import rounded_values
 from .onnx import SIGNATURES
 
 TOLERANCE = 1e-4  # of the value where that is over 1
+BOUNDS: dict[Precision, dict[str, float]] = {
+    # A tenth of a scale's four points would show in a conversation's course; odds that change by a factor of e would
+    # turn answers that were sure.
+    "int8": {"arousal": 0.4, "valence": 0.4, "logits": 1.0, "audio_mask": 0.0},
+    # Eleven bits: a score of 5 is spaced by 0.004, and a logit of 10 by 0.008.
+    "fp16": {"arousal": 0.02, "valence": 0.02, "logits": 0.05, "audio_mask": 0.0},
+}
+FLOAT16_MAX = 65_504.0
 
 Arrays = dict[str, NDArray[Any]]
 Sessions = dict[GraphName, onnxruntime.InferenceSession]
@@ -87,9 +98,39 @@ class Reference:
                 raise ParityError(f"The exported graphs' {output} is off by {difference:.1e}; {TOLERANCE} is allowed.")
         return found
 
+    def check(self, graphs: dict[GraphName, Path], precision: Precision) -> dict[str, float]:
+        """The `drift` of graphs of another precision. Raises ParityError where an output drifts past its bound."""
+        found = self.drift(graphs)
+        for output, bound in BOUNDS[precision].items():
+            if found[output] > bound:
+                raise ParityError(
+                    f"The {precision} graphs' {output} drifts by {found[output]:.2g} where {bound:g} is allowed; "
+                    f"export without {precision}, or look for weights or activations that are far larger than others."
+                )
+        return found
+
     def drift(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
-        """By output, the largest difference between the networks and `graphs`, over all cases; relative over 1."""
+        """By output, the largest difference between the networks and `graphs`, over all cases; relative over 1.
+
+        Raises ParityError where an output is not finite.
+        """
         return self._drift(self._answers(graphs))
+
+    def check_float16_range(self, fp32: dict[GraphName, Path]) -> None:
+        """Raises ParityError where a value passes float16's range that float16 graphs hold in float16.
+
+        The CPU computes such graphs in float32 and would not notice.
+        """
+        watched = {name: _Watched(path) for name, path in fp32.items()}
+        for case in self.cases:
+            _in_graphs(watched, case)
+        for name, graph in watched.items():
+            value, largest = max(graph.largest.items(), key=lambda item: item[1], default=("", 0.0))
+            if not largest <= FLOAT16_MAX:
+                raise ParityError(
+                    f"{value} of the {name} graph reaches {largest:,.0f}, and float16 holds {FLOAT16_MAX:,.0f}; export "
+                    "without fp16."
+                )
 
     def neighbour_effect(self, graphs: dict[GraphName, Path]) -> float:
         """The largest change of arousal, valence or a logit between an utterance alone and in the batch of all."""
@@ -104,6 +145,9 @@ class Reference:
         for truth, found in zip(self.truth, answers, strict=True):
             for expected, answer in zip(truth, found, strict=True):
                 for output, values in expected.items():
+                    for source, numbers in (("networks'", values), ("graphs'", answer[output])):
+                        if not np.isfinite(numbers).all():
+                            raise ParityError(f"The {source} {output} is not finite; the run's weights are broken.")
                     largest[output] = max(largest.get(output, 0.0), _distance(values, answer[output]))
         return largest
 
@@ -130,7 +174,31 @@ def _sessions(graphs: dict[GraphName, Path]) -> Sessions:
     return {name: open_session(path, name, device) for name, path in graphs.items()}
 
 
-def _in_graphs(sessions: Sessions, case: Case) -> list[Arrays]:
+class _Watched:
+    """A float32 graph as a session, which keeps the largest magnitude of each value that float16 graphs round."""
+
+    def __init__(self, path: Path) -> None:
+        model = onnx.load(path)
+        self._watched = rounded_values(model)
+        present = {value.name for value in model.graph.output}
+        model.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            for name in self._watched
+            if name not in present
+        )
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+        self.largest: dict[str, float] = dict.fromkeys(self._watched, 0.0)
+
+    def run(self, outputs: list[str], given: Arrays) -> list[NDArray[Any]]:
+        found: list[NDArray[Any]] = self._session.run([*outputs, *self._watched], given)
+        for name, values in zip(self._watched, found[len(outputs) :], strict=True):
+            self.largest[name] = max(self.largest[name], float(np.abs(values).max(initial=0.0)))
+        return found[: len(outputs)]
+
+
+def _in_graphs(sessions: Mapping[GraphName, Any], case: Case) -> list[Arrays]:
     """The outputs with both modalities, then the classifier's with each alone."""
 
     def run(name: GraphName, given: Arrays) -> Arrays:

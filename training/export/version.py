@@ -108,12 +108,13 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
     paths: dict[Precision, dict[GraphName, Path]] = {"fp32": fp32}
     if "int8" in precisions:
         paths["int8"] = quantise_int8(fp32, folder)
-        drifts["int8"] = reference.drift(paths["int8"])
+        drifts["int8"] = reference.check(paths["int8"], "int8")
     if "fp16" in precisions:
+        reference.check_float16_range(fp32)
         paths["fp16"] = convert_fp16(fp32, folder)
         if checkpoint.is_file():
             share_weights(paths["fp16"].values(), checkpoint)
-        drifts["fp16"] = reference.drift(paths["fp16"])
+        drifts["fp16"] = reference.check(paths["fp16"], "fp16")
     shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
     (folder / CARD_FILE).write_text("In the making.\n", encoding="utf-8")
     if "fp32" not in precisions:
