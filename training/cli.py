@@ -115,7 +115,14 @@ def _add_training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, required=True, help="folder with manifest.jsonl")
     command.add_argument("--output", type=Path, required=True, help="the run's folder")
     command.add_argument("--text-encoder", help="hub name or local folder, instead of the preset's")
-    command.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. train.audio.epochs=3")
+    command.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="e.g. train.audio.epochs=3; may be given more than once",
+    )
     command.add_argument("--cpu", action="store_true", help="leave the GPUs alone")
     command.add_argument("--resume", action="store_true", help="go on where a broken run stopped")
 
@@ -135,12 +142,25 @@ def _configured(args: argparse.Namespace) -> tuple[Config, list[Utterance], Acce
 
 def train(args: argparse.Namespace) -> int:
     """Trains the stage that `args` names; `emotion` alone takes the other two from the run's folder."""
+    if args.init_from is not None:
+        _refuse_settings_of_the_version(args)
     config, utterances, accelerator = _configured(args)
     stages = STAGES if args.stage == "all" else (args.stage,)
-    train_run(stages, config, utterances, args.output, accelerator, args.resume, args.init_from)
+    text_frozen = config.text.frozen if any(key == "text.frozen" for key, _ in map(_override, args.set)) else None
+    train_run(stages, config, utterances, args.output, accelerator, args.resume, args.init_from, text_frozen)
     if accelerator.is_main_process:
         print(f"Trained: {args.output}. Next: maeum-train export --run {args.output} --name NAME --version 1.0.0")
     return 0
+
+
+def _refuse_settings_of_the_version(args: argparse.Namespace) -> None:
+    given = [key for key, _ in map(_override, args.set) if not key.startswith("train.") and key != "text.frozen"]
+    given += ["--text-encoder"] if args.text_encoder else []
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: with --init-from the networks are the version's own; only train.* and text.frozen "
+            "can be set."
+        )
 
 
 def folds(args: argparse.Namespace) -> int:

@@ -108,9 +108,14 @@ class StageConfig(_Frozen):
         "corpora that have tags alone are learned from too",
     )
     epochs: int = Field(20, ge=1)
-    patience: int = Field(8, ge=1, description="Epochs without a better validation score before stopping")
+    patience: int = Field(8, ge=1, description="Epochs without better validation before stopping")
+    choose_by: Literal["loss", "score"] = Field(
+        "loss",
+        description="The best epoch has the lowest validation loss, as published, or the highest CCC (regressors) or "
+        "UAR (classifier); of equals, the lower loss",
+    )
     batch_size: int = Field(32, ge=1, description="Utterances an optimiser step and process")
-    accumulate: int = Field(1, ge=1, description="Parts that a batch is computed in, to save memory")
+    accumulate: int = Field(1, ge=1, description="Parts of a batch, computed in turn to save memory; classifier only")
     limit: int | None = Field(None, ge=1, description="Optimiser steps an epoch at the most")
     checkpoint_steps: int = Field(500, ge=1, description="A broken run loses no more optimiser steps than these")
     repeat: dict[str, int] = Field(
@@ -149,6 +154,16 @@ class TrainConfig(_Frozen):
     audio: StageConfig = StageConfig()
     text: StageConfig = StageConfig(decay=0.6, epochs=30, batch_size=16)
     emotion: EmotionStageConfig = EmotionStageConfig(epochs=30, batch_size=16)
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Self:
+        for name, settings in (("audio", self.audio), ("text", self.text)):
+            if settings.accumulate > 1:
+                raise ValueError(
+                    f"{name}.accumulate: RMSE and CCC are of a whole batch and not the mean of its parts; "
+                    f"set a smaller {name}.batch_size"
+                )
+        return self
 
     def stage(self, stage: Stage) -> StageConfig:
         """The settings of `stage`."""

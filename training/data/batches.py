@@ -85,23 +85,30 @@ class Bucketed(Sampler[list[int]]):
         batch_size: int,
         seed: int,
         limit: int | None = None,
-        balanced: bool = False,
+        balanced: Sequence[str] = (),
         process: int = 0,
         processes: int = 1,
     ) -> None:
-        """`limit` is the most batches an epoch and process; `balanced` draws each emotion equally often."""
+        """`limit` is the most batches an epoch and process; the classes of `balanced` are drawn equally often, a tie in
+        the place of those that it is between. Where there are few utterances, batches are smaller, so that each process
+        has one. Raises ValueError where there are fewer utterances than processes.
+        """
+        if len(utterances) < processes:
+            raise ValueError(f"{len(utterances)} utterances are too few for {processes} processes")
         self.lengths = np.array([approximate_length(utterance) for utterance in utterances])
-        self.batch_size = batch_size
+        self.batch_size = min(batch_size, len(utterances) // processes)
         self.seed = seed
         self.process, self.processes = process, processes
         self.epoch = self.start = 0
-        self.steps = max(1, -(-len(utterances) // batch_size) // processes)
+        self.steps = -(-len(utterances) // self.batch_size) // processes
         if limit is not None:
             self.steps = min(limit, self.steps)
-        names, members, counts = np.unique(
-            [utterance.emotion or "" for utterance in utterances], return_inverse=True, return_counts=True
-        )
-        self.weights = 1 / (counts[members] * len(names)) if balanced else None
+        self.weights = None
+        if balanced:
+            shares = np.array([label_shares(utterance, balanced) for utterance in utterances])
+            counts = shares.sum(axis=0)
+            weights = shares @ np.divide(1, counts, out=np.zeros_like(counts), where=counts > 0)
+            self.weights = weights / weights.sum()
 
     def __len__(self) -> int:
         return self.steps - self.start

@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from ..config import EmotionStageConfig, Stage
 from ..data.augment import mask_frequencies
-from ..data.batches import Batch
+from ..data.batches import Batch, label_shares
 from ..data.utterance import Utterance
 from ..networks.networks import Networks, Outputs
 from ..networks.pooling import AttentivePool
@@ -87,7 +87,10 @@ class Learner(nn.Module):
             outputs = self.networks.embed(batch)
         drop_modalities(outputs, settings)
         logits = self.networks.classify(outputs).float()
-        return cross_entropy(logits, batch.votes, weight=self.class_weights, label_smoothing=settings.label_smoothing)
+        losses = cross_entropy(logits, batch.votes, reduction="none", label_smoothing=settings.label_smoothing)
+        if self.class_weights is not None:  # of the utterance: weighed by class, smoothing would favour the rare ones
+            losses = losses * (batch.votes @ self.class_weights)
+        return losses.mean()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What is learned and how fast: a pretrained encoder, where it is not frozen, at a rate of its own."""
@@ -124,9 +127,9 @@ def regression_loss(kind: str, predicted: Tensor, truth: Tensor) -> Tensor:
 
 def class_weights(learning: Sequence[Utterance], classes: Sequence[str]) -> Tensor:
     """Inverse frequency of each class [classes], 1 on average over the utterances; 0 where a class does not occur."""
-    counts = torch.tensor([sum(u.emotion == name for u in learning) for name in classes], dtype=torch.float32)
+    counts = torch.tensor([label_shares(u, classes) for u in learning]).sum(dim=0)
     present = counts > 0
-    return torch.where(present, counts.sum() / (counts.clamp(min=1) * present.sum()), 0.0)
+    return torch.where(present, counts.sum() / (counts.where(present, 1.0) * present.sum()), 0.0)
 
 
 def drop_modalities(outputs: Outputs, settings: EmotionStageConfig) -> None:

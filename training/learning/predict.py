@@ -25,10 +25,11 @@ class Predictions:
     true_arousal: NDArray[np.float64]
     true_valence: NDArray[np.float64]
     emotion: NDArray[np.int64]
+    shares: NDArray[np.float64]  # [utterances, classes]: the label's share of each class, all zero where there is none
 
     @classmethod
     def joined(cls, parts: Sequence["Predictions"]) -> "Predictions":
-        """One behind the other."""
+        """One behind the other; of several, some may be empty."""
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
 
@@ -39,7 +40,8 @@ def predict(
     """What the networks say of the examples in `order`, as far as `stage`: the classifier runs only for `emotion`."""
     networks.eval()
     classes = networks.config.emotion.classes
-    parts = []
+    nothing, no_class = np.zeros(0), np.zeros((0, len(classes)))
+    parts = [Predictions(np.zeros(0, "U1"), nothing, nothing, no_class, nothing, nothing, np.zeros(0, int), no_class)]
     for (batch,) in tqdm(loader(examples, classes, order), desc="validate", mininterval=1.0, leave=False):
         outputs = networks.embed(batch.to(device))
         logits = networks.classify(outputs) if stage == "emotion" else torch.zeros(len(batch.ids), len(classes))
@@ -52,6 +54,7 @@ def predict(
                 true_arousal=_doubles(batch.arousal),
                 true_valence=_doubles(batch.valence),
                 emotion=batch.emotion.numpy(),
+                shares=_doubles(batch.votes),
             )
         )
     return Predictions.joined(parts)

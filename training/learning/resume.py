@@ -21,7 +21,8 @@ class Progress:
     epoch: int = 0
     step: int = 0  # of this epoch
     total: float = 0.0  # loss summed over this epoch's steps
-    best: float = float("-inf")
+    best: tuple[float, float] = (float("-inf"), float("-inf"))  # what epochs are compared by, larger being better
+    score: float = float("nan")  # of the best epoch
     since_best: int = 0
     finished: bool = False
 
@@ -34,6 +35,7 @@ class Checkpoint:
     stage: Stage
     model: nn.Module
     optimiser: Optimizer
+    scaler: torch.amp.GradScaler | None = None  # of fp16: begun anew, its steps would be skipped again
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -45,6 +47,8 @@ class Checkpoint:
         """Writes it; the file is whole or not there."""
         partial = self.path.with_suffix(".partial")
         state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        if self.scaler is not None:
+            state["scaler"] = self.scaler.state_dict()
         torch.save({**({} if self.progress.finished else state), "progress": asdict(self.progress)}, partial)
         partial.replace(self.path)
 
@@ -57,6 +61,8 @@ class Checkpoint:
         if not self.progress.finished:
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
+            if self.scaler is not None and "scaler" in state:
+                self.scaler.load_state_dict(state["scaler"])
 
 
 class Log:

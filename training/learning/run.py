@@ -1,8 +1,10 @@
 """A run: a folder that holds one training's configuration, tokenizer, weights and log."""
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -17,8 +19,10 @@ from ..networks.files import (
     CONFIG_FILE,
     load_checkpoint,
     load_stage,
+    read_config,
     save_config,
     save_stage,
+    stage_file,
 )
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE, load_encoder
@@ -35,17 +39,21 @@ def train(
     accelerator: Accelerator,
     resume: bool = False,
     init_from: Path | None = None,
+    text_frozen: bool | None = None,
 ) -> dict[Stage, float]:
     """Trains `stages` one after the other and returns the best validation score of each.
 
-    `emotion` takes what it needs of the other two from the run where they are not among `stages`. With `resume` a run
-    that was broken off goes on. With `init_from`, a version's folder, training starts from its weights and the networks
-    are as large as its own: only `config.train` counts then. Raises ConfigError where `resume` would mix two
-    configurations, and what `training.learning.train.train_stage` raises.
+    Stages that are not among `stages` stay in the run as they were trained there before. With `resume` a run that was
+    broken off goes on. With `init_from`, a version's folder, training starts from its weights and the networks are as
+    large as its own: only `config.train` counts then, and `text_frozen` where it is given. Raises ConfigError where the
+    stages of the run would not fit together, where `resume` would mix two configurations, and for `semantics =
+    original`; and what `train_stage` raises.
     """
-    networks = _networks(config, init_from)
-    if resume:
-        check_same(networks.config, run)
+    if config.semantics == "original":
+        raise ConfigError("semantics=original computes as the published checkpoints did; it cannot be trained.")
+    networks = _networks(config, init_from, text_frozen)
+    networks.config = joined_config(networks.config, run, stages, resume)
+    kept = [stage for stage in STAGES if stage not in stages and stage_file(run, stage).is_file()]
     if accelerator.is_main_process:
         save_config(run, networks)
         if init_from is None:
@@ -54,15 +62,16 @@ def train(
         else:
             shutil.copyfile(init_from / TOKENIZER_FILE, run / TOKENIZER_FILE)
     accelerator.wait_for_everyone()
-    if "emotion" in stages and init_from is None:
-        for stage in STAGES[:2]:
-            if stage not in stages:
-                load_stage(run, networks, stage)
+    needed = STAGES[:2] if "emotion" in stages and init_from is None else ()
+    for stage in STAGES:
+        if stage in kept or (stage in needed and stage not in stages):
+            load_stage(run, networks, stage)
     fresh = init_from is None
     scores = {stage: train_stage(stage, networks, utterances, run, accelerator, resume, fresh) for stage in stages}
     if accelerator.is_main_process and not fresh:
         for stage in STAGES:
-            save_stage(run, networks, stage)  # also of the stages that stayed as they were
+            if stage not in kept and stage not in stages:
+                save_stage(run, networks, stage)  # as the version has it
     return scores
 
 
@@ -74,16 +83,56 @@ def new_networks(config: Config) -> Networks:
     return networks
 
 
-def _networks(config: Config, init_from: Path | None) -> Networks:
+def _networks(config: Config, init_from: Path | None, text_frozen: bool | None) -> Networks:
     if init_from is None:
         return new_networks(config)
     networks = load_checkpoint(init_from)
-    networks.config = networks.config.model_copy(update={"train": config.train, "preset": config.preset})
+    text = networks.config.text
+    if text_frozen is not None:
+        text = text.model_copy(update={"frozen": text_frozen})
+    networks.config = networks.config.model_copy(update={"train": config.train, "preset": config.preset, "text": text})
     return networks
 
 
-def check_same(config: Config, run: Path) -> None:
-    """Raises ConfigError unless `run` was begun with `config`."""
+def joined_config(config: Config, run: Path, stages: Sequence[Stage], resume: bool) -> Config:
+    """`config`, with the settings of the stages that were trained in `run` before and are not now.
+
+    Raises ConfigError where the networks of those stages differ from `config`'s, and with `resume` where anything does.
+    """
     path = run / CONFIG_FILE
-    if path.is_file() and Config.model_validate_json(path.read_text(encoding="utf-8")) != config:
-        raise ConfigError(f"{run} was begun with other settings ({CONFIG_FILE}); resume with the same ones.")
+    if not path.is_file():
+        return config
+    before = read_config(path.read_text(encoding="utf-8"))
+    others = [stage for stage in STAGES if stage not in stages and stage_file(run, stage).is_file()]
+    kept: dict[str, Any] = {stage: before.train.stage(stage) for stage in others}
+    joined = config.model_copy(update={"train": config.train.model_copy(update=kept)})
+    if resume and before != joined:
+        begun = ", ".join(_differences(before, joined))
+        raise ConfigError(f"{run} was begun with other settings ({begun}); resume with the same ones.")
+    networks = {"audio", "text", "emotion", "semantics"}
+    differing = _differences(before.model_copy(update={"preset": config.preset}), joined, networks)
+    if others and differing:
+        raise ConfigError(
+            f"The {' and '.join(others)} of {run} {'was' if len(others) == 1 else 'were'} trained with "
+            f"{', '.join(differing)}. Stages of a run share one configuration: give the same settings, or another "
+            "--output."
+        )
+    return joined
+
+
+def _differences(before: Config, after: Config, parts: Container[str] | None = None) -> list[str]:
+    """`key=value` of `before` for each single setting in which the two differ, of all parts or of some."""
+    one, other = (dict(_leaves(config.model_dump(mode="json"))) for config in (before, after))
+    return [
+        f"{key}={json.dumps(value, ensure_ascii=False)}"
+        for key, value in one.items()
+        if (parts is None or key.partition(".")[0] in parts) and other.get(key, ...) != value
+    ]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,7 +1,7 @@
 """Trains one stage: audio to arousal, text to valence, or both frozen embeddings to emotion.
 
-The one loop is `train_stage`. The best weights by the validation score are kept. A run repeats itself from its seed,
-and one that was broken off goes on to the same weights as one that was not.
+The one loop is `train_stage`. The best epoch's weights are kept. A run repeats itself from its seed, and one that was
+broken off goes on to the same weights as one that was not.
 """
 
 import time
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from ..config import Stage, StageConfig
@@ -32,7 +33,7 @@ from ..metrics import (
 )
 from ..networks.files import load_stage, save_stage
 from ..networks.networks import Networks
-from .loss import Learner, start_head
+from .loss import Learner, regression_loss, start_head
 from .predict import Predictions, predict
 from .resume import Checkpoint, Log
 from .stages import (
@@ -54,7 +55,7 @@ def train_stage(
     resume: bool = False,
     fresh: bool = True,
 ) -> float:
-    """Trains `stage` of `networks` on the utterances that have its labels and returns the best validation score.
+    """Trains `stage` of `networks` on the utterances that have its labels and returns the best epoch's score.
 
     Writes `<stage>.safetensors`, what `resume` needs, and the log in `run`; leaves the best weights in `networks`.
     `emotion` needs the other two networks trained; they stay as they are. `fresh` networks have learned nothing yet.
@@ -69,24 +70,27 @@ def train_stage(
         start_head(stage, networks, learning)
     examples = training_examples(stage, networks, repeated(learning, settings), run)
     validation = Examples(held_out, make_tokenizer(stage, networks, run), config.audio.max_frames)
-    order = Bucketed(
-        examples.utterances,
-        settings.batch_size,
-        config.train.seed,
-        settings.limit,
-        balanced=stage == "emotion" and config.train.emotion.balanced,
-        process=accelerator.process_index,
-        processes=accelerator.num_processes,
-    )
+    try:
+        order = Bucketed(
+            examples.utterances,
+            settings.batch_size,
+            config.train.seed,
+            settings.limit,
+            balanced=config.emotion.classes if stage == "emotion" and config.train.emotion.balanced else (),
+            process=accelerator.process_index,
+            processes=accelerator.num_processes,
+        )
+    except ValueError as error:
+        raise DataError(f"Stage {stage}: {error}.") from error
     batches = loader(examples, config.emotion.classes, order, settings.accumulate, config.train.workers)
-    if config.train.compile:
-        networks.stage(stage).get_submodule("block").compile(dynamic=True)
-    learner = Learner(stage, networks, learning)
+    if config.train.compile and (block := getattr(networks.stage(stage), "block", None)) is not None:
+        block.compile(dynamic=True)
+    learner = Learner(stage, networks, examples.utterances)
     groups = learner.parameter_groups()
     rates = [group["lr"] for group in groups]
     optimiser = make_optimiser(settings, groups)
     learner.to(accelerator.device)
-    checkpoint = Checkpoint(run, stage, learner.learned, optimiser)
+    checkpoint = Checkpoint(run, stage, learner.learned, optimiser, accelerator.scaler)
     if resume:
         checkpoint.load()
     parallel, optimiser = accelerator.prepare(learner, optimiser)
@@ -127,9 +131,10 @@ def train_stage(
                 log.step(done, loss)
 
         scores = validate(stage, networks, validation, accelerator)
-        progress.since_best = 0 if scores["score"] > progress.best else progress.since_best + 1
+        by = scores["score"] if settings.choose_by == "score" else 0.0, -scores["validation_loss"]
+        progress.since_best = 0 if progress.epoch == 0 or by > progress.best else progress.since_best + 1
         if progress.since_best == 0:
-            progress.best = scores["score"]
+            progress.best, progress.score = by, scores["score"]
             if accelerator.is_main_process:
                 save_stage(run, networks, stage)
         if log:
@@ -144,7 +149,7 @@ def train_stage(
     accelerator.wait_for_everyone()
     load_stage(run, networks, stage)
     networks.eval()
-    return progress.best
+    return progress.score
 
 
 def backward(accelerator: Accelerator, learner: torch.nn.Module, parts: list[Batch]) -> float:
@@ -175,16 +180,20 @@ def make_optimiser(settings: StageConfig, groups: list[dict[str, Any]]) -> torch
 
 
 def validate(stage: Stage, networks: Networks, validation: Examples, accelerator: Accelerator) -> dict[str, float]:
-    """The stage's figures on held-out utterances; `score` is what the best weights are chosen by."""
+    """The stage's figures on held-out utterances, over all of them at once; `score` is CCC or UAR."""
     processes = accelerator.num_processes
     order = by_length(validation.utterances, batch_size=min(VALIDATION_BATCH, -(-len(validation) // processes)))
     own = order[accelerator.process_index :: processes]
     found = predict(networks, validation, own, stage, accelerator.device)
     if processes > 1:
         found = Predictions.joined(gather_object([found]))
+    settings = networks.config.train.stage(stage)
     if stage == "emotion":
+        losses = cross_entropy(torch.from_numpy(found.logits), torch.from_numpy(found.shares), reduction="none")
         known = found.emotion >= 0  # a soft label has no class to be right about
         matrix = confusion(found.emotion[known], found.logits[known].argmax(axis=1), found.logits.shape[1])
-        return {"score": uar(matrix), "accuracy": float(matrix.trace() / matrix.sum())}
+        accuracy = float(matrix.trace() / matrix.sum())
+        return {"score": uar(matrix), "validation_loss": losses.mean().item(), "accuracy": accuracy}
     truth, predicted = (found.true_arousal, found.arousal) if stage == "audio" else (found.true_valence, found.valence)
-    return {"score": ccc(truth, predicted), "rmse": rmse(truth, predicted)}
+    loss = regression_loss(settings.loss, torch.from_numpy(predicted), torch.from_numpy(truth)).item()
+    return {"score": ccc(truth, predicted), "validation_loss": loss, "rmse": rmse(truth, predicted)}

@@ -28,14 +28,14 @@ def save_config(run: Path, networks: Networks) -> None:
     networks.text.encoder.config.save_pretrained(run / ENCODER_FOLDER)
 
 
-def checkpoint(run: Path, stage: Stage) -> Path:
+def stage_file(run: Path, stage: Stage) -> Path:
     """Where the weights of a stage lie."""
     return run / f"{stage}.safetensors"
 
 
 def save_stage(run: Path, networks: Networks, stage: Stage) -> None:
     """Writes the weights of one stage; a file is whole or not there."""
-    path = checkpoint(run, stage)
+    path = stage_file(run, stage)
     partial = path.with_suffix(".partial")
     save_file({name: value.contiguous() for name, value in networks.stage(stage).state_dict().items()}, partial)
     partial.replace(path)
@@ -43,7 +43,7 @@ def save_stage(run: Path, networks: Networks, stage: Stage) -> None:
 
 def load_stage(run: Path, networks: Networks, stage: Stage) -> None:
     """Reads the weights of one stage. Raises RunError."""
-    path = checkpoint(run, stage)
+    path = stage_file(run, stage)
     if not path.is_file():
         raise RunError(f"{path} is not there; `maeum-train train {stage} --output {run}` makes it.")
     networks.stage(stage).load_state_dict(load_file(path))
@@ -54,7 +54,7 @@ def load_networks(run: Path) -> Networks:
     path = run / CONFIG_FILE
     if not path.is_file():
         raise RunError(f"{run} is no run: it has no {CONFIG_FILE}. `maeum-train train` makes one.")
-    config = _read_config(path.read_text(encoding="utf-8"))
+    config = read_config(path.read_text(encoding="utf-8"))
     networks = Networks(config, blank_encoder(load_encoder_config(run / ENCODER_FOLDER)))
     for stage in ("audio", "text", "emotion"):
         load_stage(run, networks, stage)
@@ -85,14 +85,15 @@ def load_checkpoint(version: Path) -> Networks:
         ) from error
     encoder = json.loads(metadata["encoder"])
     networks = Networks(
-        _read_config(metadata["config"]).model_copy(update={"semantics": "masked"}),
+        read_config(metadata["config"]).model_copy(update={"semantics": "masked"}),
         blank_encoder(AutoConfig.for_model(encoder.pop("model_type"), **encoder)),
     )
     networks.load_state_dict(weights)
     return networks
 
 
-def _read_config(text: str) -> Config:
+def read_config(text: str) -> Config:
+    """The configuration in a file's `text`, without settings that are retired."""
     values = json.loads(text)
     for name in RETIRED:
         values["train"]["emotion"].pop(name, None)

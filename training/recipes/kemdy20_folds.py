@@ -1,5 +1,6 @@
 """Every fold of KEMDy20 in one command: train, export, evaluate, and what the folds say together."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def train_folds(
         if accelerator.is_main_process:
             release = Release("fold", f"{fold}.0.0", "LicenseRef-unstated")
             version = output / "store" / release.name / release.version
-            if not version.exists():
-                export(run, output / "store", release, ["fp32"], split)
+            shutil.rmtree(version, ignore_errors=True)  # an earlier run's
+            export(run, output / "store", release, ["fp32"], split)
             measured = load_manifest(version).evaluation
             figures.append({name: found for name, found in measured.items() if isinstance(found, dict)})
         accelerator.wait_for_everyone()

@@ -71,7 +71,7 @@ def test_an_override_changes_what_it_names_and_nothing_else(preset: str) -> None
     before = {key: value for key, value, _ in leaves(Config, load_preset(preset).model_dump())}
     kinds = {key: kind for key, _, kind in leaves(Config, load_preset(preset).model_dump())}
     for key, value in before.items():
-        if key == "preset":
+        if key in ("preset", "train.audio.accumulate", "train.text.accumulate"):  # the two are refused
             continue
         changed = other(value, kinds[key])
         after = {name: found for name, found, _ in leaves(Config, load_preset(preset, {key: changed}).model_dump())}

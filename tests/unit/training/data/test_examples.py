@@ -110,7 +110,7 @@ def test_an_epoch_goes_on_where_it_stopped() -> None:
 def test_balanced_order_draws_the_classes_equally_often() -> None:
     emotions = ["neutral"] * 900 + ["angry"] * 100
     utterances = [Utterance(id=str(i), corpus="c", emotion=emotion) for i, emotion in enumerate(emotions)]
-    met = [i for batch in Bucketed(utterances, 10, seed=1, balanced=True) for i in batch]
+    met = [i for batch in Bucketed(utterances, 10, seed=1, balanced=("neutral", "angry")) for i in batch]
     assert len(met) == 1000
     assert 0.4 < np.mean([emotions[i] == "angry" for i in met]) < 0.6
 
@@ -184,3 +184,28 @@ def test_band_is_as_published(rare: list[Utterance]) -> None:
     assert all(band.noise.shape[1] >= 10 or band.start + band.noise.shape[1] == 128 for band in bands)
     assert max(band.noise.shape[1] for band in bands) <= 29
     assert all((band.noise >= -80).all() and (band.noise <= 0).all() for band in bands)
+
+
+def test_ties_are_no_class_of_their_own() -> None:
+    ties = [Utterance(id=f"t{i}", corpus="c", votes={"neutral": 0.5, "angry": 0.5}) for i in range(100)]
+    plain = [Utterance(id=str(i), corpus="c", emotion="angry" if i % 9 == 0 else "neutral") for i in range(900)]
+    met = [i for batch in Bucketed([*ties, *plain], 10, seed=1, balanced=("neutral", "angry")) for i in batch]
+    assert np.mean([i < 100 for i in met]) < 0.35
+    angry = np.mean([0.5 if i < 100 else plain[i - 100].emotion == "angry" for i in met])
+    assert 0.4 < angry < 0.6
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 19, 20, 33, 64, 65])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_every_process_has_as_many_batches_as_the_others(count: int, processes: int) -> None:
+    if count < processes:
+        with pytest.raises(ValueError, match="too few for 3 processes"):
+            Bucketed([spoken(i) for i in range(count)], 32, seed=1, processes=processes)
+        return
+    orders = [
+        list(Bucketed([spoken(i) for i in range(count)], 32, seed=1, process=rank, processes=processes))
+        for rank in range(processes)
+    ]
+    (steps,) = {len(order) for order in orders}
+    assert steps >= 1
+    assert all(batch for order in orders for batch in order)

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from app.text import TextTokenizer
 from training.config import (
     ConfigError,
     EmotionStageConfig,
@@ -18,21 +19,25 @@ from training.config import (
     load_preset,
 )
 from training.data.augment import Band, mask_frequencies
-from training.data.examples import DataError
+from training.data.batches import collate
+from training.data.examples import DataError, Example, Examples
 from training.data.utterance import Utterance
 from training.features import delta
+from training.learning import train as training_loop
 from training.learning.loss import (
     Learner,
     class_weights,
     drop_modalities,
     regression_loss,
 )
+from training.learning.predict import Predictions, predict
+from training.learning.resume import Checkpoint, Log
 from training.learning.run import train
-from training.learning.train import learning_rate_factor, train_stage
+from training.learning.train import learning_rate_factor, train_stage, validate
 from training.networks.files import load_networks, save_config
 from training.networks.networks import Networks, Outputs, RunError
 from training.networks.text_encoder import TOKENIZER_FILE, EncoderError, load_encoder
-from training.recipes.smoke import TINY, make_corpus, make_encoder
+from training.recipes.smoke import TINY, WORDS, make_corpus, make_encoder
 
 CPU = Accelerator(cpu=True)
 
@@ -191,6 +196,104 @@ def test_class_weights_balance_what_occurs() -> None:
     learning = [Utterance(id=str(i), corpus="c", emotion=e) for i, e in enumerate(["sad"] * 3 + ["happy"])]
     weights = class_weights(learning, ("neutral", "sad", "happy"))
     assert weights.tolist() == pytest.approx([0, 4 / 6, 2])
+
+
+def test_class_weights_count_copies_and_share_ties() -> None:
+    tie = Utterance(id="t", corpus="c", votes={"sad": 0.5, "happy": 0.5})
+    learning = [*(Utterance(id=str(i), corpus="c", emotion="sad") for i in range(3)), tie]
+    assert class_weights(learning, ("sad", "happy")).tolist() == pytest.approx([4 / 3.5 / 2, 4 / 0.5 / 2])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_a_smoothed_weighted_loss_is_least_for_the_true_class(
+    smoothing: float, make_networks: Callable[..., Networks], corpus: list[Utterance]
+) -> None:
+    """A label that is certain stays the best answer, however rare the other classes are."""
+    networks = make_networks(**{"train.emotion.class_weights": True, "train.emotion.label_smoothing": smoothing})
+    learner = Learner("emotion", networks, [*[corpus[0]] * 200, *corpus])
+    batch = collate([Example(corpus[0], np.zeros(0, np.float32), np.zeros(0, np.int64))], tuple(WORDS))
+    logits = torch.zeros(1, len(WORDS), requires_grad=True)
+    optimiser = torch.optim.Adam([logits], 0.1)
+    networks.classify = lambda outputs: logits  # type: ignore[method-assign]
+    for _ in range(300):
+        optimiser.zero_grad()
+        learner._emotion_loss(batch).backward()
+        optimiser.step()
+    best = logits.softmax(dim=1)[0].tolist()
+    assert best.index(max(best)) == 0
+    assert best[1:] == pytest.approx([best[1]] * 4, abs=0.01)  # smoothing has no favourites
+
+
+@pytest.mark.parametrize(("choose_by", "best"), [("loss", 3), ("score", 2)])
+def test_the_best_epoch_is_that_of_the_criterion(
+    choose_by: str,
+    best: int,
+    make_networks: Callable[..., Networks],
+    corpus: list[Utterance],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where most utterances are neutral: UAR stays where it was while the loss falls."""
+    found = iter([(0.2, 1.47), (0.4, 1.6), (0.4, 0.9), (0.4, 1.0)])
+    if choose_by == "score":
+        found = iter([(0.2, 1.47), (0.4, 0.9), (0.4, 1.1), (0.3, 0.4)])
+
+    def validate(*_: object) -> dict[str, float]:
+        score, loss = next(found)
+        return {"score": score, "validation_loss": loss}
+
+    monkeypatch.setattr(training_loop, "validate", validate)
+    kept: list[int] = []
+    epochs: list[int] = []
+    save_stage = training_loop.save_stage
+    monkeypatch.setattr(training_loop, "save_stage", lambda *given: (kept.append(len(epochs)), save_stage(*given)))
+    monkeypatch.setattr(Log, "epoch", lambda self, values: epochs.append(values["epoch"]))
+    values = {"train.emotion.epochs": 4, "train.emotion.limit": 1, "train.emotion.choose_by": choose_by}
+    train_stage("emotion", make_networks(**values), corpus, tmp_path, CPU)
+    assert kept[-1] + 1 == best
+
+
+def test_validation_gives_the_loss_of_everything_at_once(
+    make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    networks = make_networks()
+    tokenizer = TextTokenizer(tmp_path / TOKENIZER_FILE, 64)
+    examples = Examples([u for u in corpus if u.split == "validation"], tokenizer, 64)
+    outputs = networks.eval().embed(collate([examples[i] for i in range(len(examples))], tuple(WORDS)))
+    scores = validate("audio", networks, examples, CPU)
+    truth = torch.tensor([u.arousal for u in examples.utterances])
+    assert scores["validation_loss"] == pytest.approx(regression_loss("rmse", outputs.arousal, truth).item(), abs=1e-4)
+    classified = validate("emotion", networks, examples, CPU)
+    labels = torch.tensor([tuple(WORDS).index(str(u.emotion)) for u in examples.utterances])
+    expected = torch.nn.functional.cross_entropy(networks.classify(outputs), labels).item()
+    assert classified["validation_loss"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_of_more_processes_than_batches_some_predict_nothing(
+    make_networks: Callable[..., Networks], corpus: list[Utterance]
+) -> None:
+    networks = make_networks()
+    nothing = predict(networks, Examples(corpus, None, 64), [], "audio", CPU.device)
+    something = predict(networks, Examples(corpus, None, 64), [[0, 1]], "audio", CPU.device)
+    joined = Predictions.joined([nothing, something, nothing])
+    assert joined.ids.tolist() == [corpus[0].id, corpus[1].id]
+    assert joined.shares.shape == (2, len(WORDS))
+
+
+def test_a_gradient_scaler_is_resumed(tmp_path: Path) -> None:
+    module = torch.nn.Linear(1, 1)
+    optimiser = torch.optim.Adam(module.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    Checkpoint(tmp_path, "audio", module, optimiser, scaler).save()
+    again = torch.amp.GradScaler("cpu")
+    Checkpoint(tmp_path, "audio", module, optimiser, again).load()
+    assert again.get_scale() == 8.0
+
+
+def test_parts_of_a_batch_are_refused_where_the_loss_is_of_the_whole() -> None:
+    for stage in ("audio", "text"):
+        with pytest.raises(ConfigError, match=f"{stage}.accumulate: RMSE and CCC"):
+            load_preset("paper", {f"train.{stage}.accumulate": 2})
 
 
 def test_dropping_a_modality_never_leaves_nothing() -> None:
