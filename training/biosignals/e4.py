@@ -55,19 +55,36 @@ def read_e4(path: Path, signal: Signal) -> Recording:
     rate_hz = None if signal == "IBI" else _rate_hz(path, rows[1])
     exported = signal == "IBI" and (len(rows[0]) > 1 or len(rows[1]) > 1)
     body = rows[1 if exported else 2 :]
-    read = [_exported_beat(row) if exported else _sample(row, index, signal, rate_hz) for index, row in enumerate(body)]
+    times = [] if exported else _times(body, rate_hz)
+    read = [_exported_beat(row) if exported else _sample(row, times[index], signal) for index, row in enumerate(body)]
     samples = [sample for sample in read if sample is not None]
     if not samples:
         raise BrokenFileError(f"{path}: no samples")
-    values, times, segments = zip(*samples, strict=True)
-    return Recording(path, signal, np.array(values), np.array(times), list(segments), rate_hz, len(body) - len(samples))
+    values, moments, segments = zip(*samples, strict=True)
+    unreadable = len(body) - len(samples)
+    return Recording(path, signal, np.array(values), np.array(moments), list(segments), rate_hz, unreadable)
 
 
-def _sample(row: list[str], index: int, signal: Signal, rate_hz: float | None) -> Sample | None:
-    """`value,time[,segment id]`. A value without a time is counted by the rate, where there is one."""
-    value, stamp = _number(row[0]), row[1] if len(row) > 1 else ""
-    counted = index / rate_hz if rate_hz else None
-    time = _seconds(stamp) if stamp else counted
+def _times(body: list[list[str]], rate_hz: float | None) -> list[float | None]:
+    """The time of each row. One that has none is counted by the rate, where there is one, from the row before it that
+    has a time, or else from the first that has one.
+    """
+    stamps = [_seconds(row[1]) if len(row) > 1 and row[1] else None for row in body]
+    wrong = [len(row) > 1 and row[1] != "" and stamp is None for row, stamp in zip(body, stamps, strict=True)]
+    known = next(((index, stamp) for index, stamp in enumerate(stamps) if stamp is not None), (0, 0.0))
+    times: list[float | None] = []
+    for index, stamp in enumerate(stamps):
+        if stamp is not None:
+            known = index, stamp
+        elif rate_hz and not wrong[index]:
+            stamp = known[1] + (index - known[0]) / rate_hz
+        times.append(stamp)
+    return times
+
+
+def _sample(row: list[str], time: float | None, signal: Signal) -> Sample | None:
+    """`value,time[,segment id]`."""
+    value = _number(row[0])
     if value is None or time is None or (signal == "IBI" and not 0 < value < MAX_INTERVAL_S):
         return None
     return value, time, row[2] if len(row) > 2 else ""

@@ -34,7 +34,7 @@ def read_korean_speech(folder: Path, report: Report, test: Collection[str] = ())
             speaker=row["speaker"],
             gender="female" if row["gender"] == "female" else "male",
             audio=path,
-            transcript=clean_transcript(raw) if raw else None,
+            transcript=(clean_transcript(raw).strip() or None) if raw else None,
             raw_transcript=raw,
             emotion=emotion,
             arousal=MEAN_AROUSAL[emotion],

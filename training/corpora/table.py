@@ -65,7 +65,7 @@ def read_table(path: Path, report: Report, *, classes: Literal[5, 7] = 5) -> Ite
     for column in header:
         if column not in COLUMNS:
             report.leave_out("column not read", column)
-    splits = {} if "split" in header else group_split(row.group for row in rows)
+    usable: list[tuple[Row, Utterance]] = []
     seen: set[str] = set()
     for row in rows:
         try:
@@ -79,6 +79,12 @@ def read_table(path: Path, report: Report, *, classes: Literal[5, 7] = 5) -> Ite
         if utterance.emotion is not None and utterance.emotion not in CLASSES[classes]:
             report.leave_out(f"class {utterance.emotion}", utterance.id)
             continue
+        if utterance.raw_transcript and utterance.transcript is None:
+            report.leave_out("transcript of tags alone", utterance.id)
+        usable.append((row, utterance))
+    # Drawn over what is left: a part must not consist of rows that cannot be used.
+    splits = {} if "split" in header else group_split(row.group for row, _ in usable)
+    for row, utterance in usable:
         yield utterance.model_copy(update={"split": splits[row.group]}) if splits else utterance
 
 
@@ -119,6 +125,9 @@ def _utterance(path: Path, row: Row) -> Utterance:
         raise RowError("neither emotion nor arousal nor valence")
     audio = path.parent / cells["audio"] if "audio" in cells else None
     raw = cells.get("transcript")
+    transcript = clean_transcript(raw) if raw else ""
+    if audio is None and not transcript.strip():
+        raise RowError("no audio, and a transcript of tags alone")
     return Utterance(
         id=cells.get("id", f"{path.stem}-{row.line}"),
         corpus=path.stem,
@@ -126,7 +135,7 @@ def _utterance(path: Path, row: Row) -> Utterance:
         speaker=cells.get("speaker"),
         gender=_one_of(_GENDERS, cells, "gender"),
         audio=audio,
-        transcript=clean_transcript(raw) if raw else None,
+        transcript=transcript if transcript.strip() else None,
         raw_transcript=raw,
         emotion=_emotion(cells),
         arousal=_rating(cells, "arousal"),

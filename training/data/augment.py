@@ -4,6 +4,7 @@ A band of 10..29 mels that starts anywhere is filled with uniform noise between 
 of the tokens change places, or are left out. The original drew every copy with the same seed; here each has its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +44,7 @@ def draw_band(samples: int, random: np.random.Generator) -> Band:
     return Band(start, random.uniform(low, high, size=(1 + samples // HOP_LENGTH, width)).astype(np.float32))
 
 
-def mask_frequencies(features: Tensor, frames: Tensor, bands: list[Band | None]) -> Tensor:
+def mask_frequencies(features: Tensor, frames: Tensor, bands: Sequence[Band | None]) -> Tensor:
     """features [batch, 2, frames, 128] with each utterance's band filled, and the difference taken anew."""
     if not any(bands):
         return features

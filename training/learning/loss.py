@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from ..config import EmotionStageConfig, Stage
-from ..data.augment import mask_frequencies
 from ..data.batches import Batch, label_shares
 from ..data.utterance import Utterance
 from ..networks.networks import Networks, Outputs
@@ -54,24 +53,13 @@ class Learner(nn.Module):
             predicted, embedding = self.networks.text(batch.input_ids, batch.attention_mask)
             truth, length = batch.valence, batch.attention_mask.sum(dim=1)
         else:
-            predicted, embedding, mask = self._hear(batch)
+            predicted, embedding, mask = self.networks.embed_audio(batch.waveform, batch.waveform_length, batch.bands)
             truth, length = batch.arousal, mask.sum(dim=1)
         scored = ~truth.isnan()
         loss = regression_loss(self.settings.loss, predicted.float()[scored], truth[scored])
         if self.tag_head is not None:
             loss = loss + self.settings.tags_weight * self._tags_loss(self.tag_head(embedding, length), batch.tags)
         return loss
-
-    def _hear(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """What the audio network makes of the batch; on mels, with the bands that are masked."""
-        audio = self.networks.audio
-        if isinstance(audio, WhisperArousal):
-            heard: tuple[Tensor, Tensor, Tensor] = audio(batch.waveform, batch.waveform_length)
-            return heard
-        with torch.no_grad():
-            features, frames = audio.features(batch.waveform, batch.waveform_length)
-            features = mask_frequencies(features, frames, batch.bands)
-        return audio.from_features(features, frames)
 
     def _tags_loss(self, logits: Tensor, tags: Sequence[Sequence[str]]) -> Tensor:
         """logits [batch, tags] against the tags of each utterance; those without any do not count."""

@@ -52,6 +52,11 @@ def train(
     if config.semantics == "original":
         raise ConfigError("semantics=original computes as the published checkpoints did; it cannot be trained.")
     networks = _networks(config, init_from, text_frozen)
+    if isinstance(networks.audio, WhisperArousal) and config.train.augment.mode != "none" and {*stages} - {"text"}:
+        raise ConfigError(
+            "train.augment masks bands of the published front-end, and these networks hear with a Whisper encoder: set "
+            "train.augment.mode=none."
+        )
     networks.config = joined_config(networks.config, run, stages, resume)
     kept = [stage for stage in STAGES if stage not in stages and stage_file(run, stage).is_file()]
     if accelerator.is_main_process:

@@ -4,7 +4,7 @@ In torch it is written out, and that is what is trained; only while a graph is e
 place. Both providers have it. That it computes the same is checked by `training.export.parity`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,12 +24,14 @@ INTEGER_PRODUCT = "MatMulIntegerToFloat"
 _NAME = "maeum_fused"  # under which transformers finds it
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, heads: int, scale: float) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, heads: int, scale: float, dropout: float = 0.0
+) -> Tensor:
     """Multi-head attention. query, key, value [batch, time, width], key_mask bool [batch, time] of what may be looked
-    at; to [batch, time, width].
+    at; to [batch, time, width]. `dropout` is on the weights, and of training alone.
     """
-    compute = _Operator.apply if torch.onnx.is_in_onnx_export() else _written_out
-    return compute(query, key, value, key_mask, heads, scale)
+    compute: Callable[..., Tensor] = _Operator.apply if torch.onnx.is_in_onnx_export() else _written_out
+    return compute(query, key, value, key_mask, heads, scale, *([dropout] if dropout else []))
 
 
 @contextmanager
@@ -47,11 +49,14 @@ def fused_encoders(network: nn.Module) -> Iterator[None]:
             config._attn_implementation = implementation
 
 
-def _written_out(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, heads: int, scale: float) -> Tensor:
+def _written_out(
+    query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, heads: int, scale: float, dropout: float = 0.0
+) -> Tensor:
     query, key, value = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (query, key, value))
     scores = (query * scale) @ key.transpose(2, 3)
     scores = scores + (~key_mask)[:, None, None, :].to(scores.dtype) * MASKED
-    return (scores.softmax(dim=3) @ value).transpose(1, 2).flatten(2)
+    weights = nn.functional.dropout(scores.softmax(dim=3), dropout, training=dropout > 0)
+    return (weights @ value).transpose(1, 2).flatten(2)
 
 
 class _Operator(torch.autograd.Function):

@@ -31,9 +31,10 @@ FREQUENCIES = N_MELS // 4  # left of the mels by the two strided convolutions
 class Attention(nn.Module):
     """Multi-head self-attention without biases. x [batch, time, width], key_mask bool [batch, time]."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
+        self.dropout = dropout
         self.scale = (width // heads) ** -0.5
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
@@ -41,15 +42,19 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, key_mask: Tensor) -> Tensor:
-        return self.out(attend(self.query(x), self.key(x), self.value(x), key_mask, self.heads, self.scale))
+        dropout = self.dropout if self.training else 0.0
+        return self.out(attend(self.query(x), self.key(x), self.value(x), key_mask, self.heads, self.scale, dropout))
 
 
 class TransformerLayer(nn.Module):
-    """Post-norm layer; its feed forward has a residual of its own inside the layer's, as published."""
+    """Post-norm layer; its feed forward has a residual of its own inside the layer's, as published.
+
+    Dropout is on the attention weights, inside the feed forward and on what both residuals add.
+    """
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, dropout)
         self.norm1 = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, feed_forward)
         self.fc2 = nn.Linear(feed_forward, width)
@@ -58,7 +63,7 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Tensor, key_mask: Tensor) -> Tensor:
         x = self.norm1(x + self.dropout(self.attention(x, key_mask)))
-        inner = x + self.fc2(relu(self.fc1(x)))
+        inner = x + self.fc2(self.dropout(relu(self.fc1(x))))
         return self.norm2(x + self.dropout(inner))
 
 

@@ -1,5 +1,6 @@
 """The three networks as one: built, and run on a batch in which a modality may be missing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..config import Config, Stage
+from ..data.augment import Band, mask_frequencies
 from ..data.batches import Batch
 from ..errors import TrainingError
 from .model import (
@@ -64,6 +66,17 @@ class Networks(nn.Module):
         """The network that `stage` trains."""
         return {"audio": self.audio, "text": self.text, "emotion": self.emotion}[stage]
 
+    def embed_audio(
+        self, waveform: Tensor, length: Tensor, bands: Sequence[Band | None]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The audio network on a batch, with the mel bands that training masks."""
+        if isinstance(self.audio, WhisperArousal) or not any(bands):
+            return self.audio(waveform, length)
+        with torch.no_grad():
+            features, frames = self.audio.features(waveform, length)
+            features = mask_frequencies(features, frames, bands)
+        return self.audio.from_features(features, frames)
+
     def embed(self, batch: Batch) -> Outputs:
         """Each network runs on the rows that have its modality, as in serving."""
         heard = batch.waveform_length > 0
@@ -76,7 +89,10 @@ class Networks(nn.Module):
         audio_mask, text_mask = (torch.zeros(size, 1, dtype=torch.bool, device=device) for _ in range(2))
         if heard.any():
             longest = int(batch.waveform_length.max())
-            said, embedding, mask = self.audio(batch.waveform[heard, :longest], batch.waveform_length[heard])
+            bands = [band for band, present in zip(batch.bands, heard.tolist(), strict=True) if present]
+            said, embedding, mask = self.embed_audio(
+                batch.waveform[heard, :longest], batch.waveform_length[heard], bands
+            )
             arousal, audio_embedding, audio_mask = (_spread(value, heard) for value in (said, embedding, mask))
             arousal = arousal.masked_fill(~heard, float("nan"))
         if read.any():

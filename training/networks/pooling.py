@@ -73,4 +73,4 @@ def make_head(
     """What reads an embedding of `width` into `outputs` numbers; `stack` and `size` are a recurrent head's."""
     if kind != "recurrent":
         return AttentivePool(width, outputs) if kind == "attentive" else MeanPool(width, outputs, dropout)
-    return LastState(stack(width, size, 2, bias=False, batch_first=True), outputs)
+    return LastState(stack(width, size, 2, bias=False, batch_first=True, dropout=dropout), outputs)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training.biosignals.completeness import gap_lengths_s
@@ -109,3 +110,12 @@ def test_a_session_that_has_its_files_twice_is_read_once(tmp_path: Path) -> None
     own = original.parent / "Sess01_script01_User001F.csv"
     own.touch()
     assert signal_files(tmp_path, "EDA") == {1: [own]}
+
+
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_a_row_without_a_time_among_dated_rows_makes_no_gap(tmp_path: Path, missing: int) -> None:
+    rows = [f"33.{index},2020-07-23 15:31:{34 + index // 4:02}.{index % 4 * 25:02}0" for index in range(4)]
+    rows[missing] = rows[missing].partition(",")[0]
+    recording = read(tmp_path, "TEMP", "1595485894.0", "4.0", *rows)
+    assert np.diff(recording.times).tolist() == pytest.approx([0.25] * 3)
+    assert gap_lengths_s(recording) == []

@@ -135,3 +135,21 @@ def test_fear_needs_seven_classes(folder: Path) -> None:
     assert [utterance.emotion for utterance in utterances] == ["sad"]
     assert report.left_out_names["class fear"] == ["mine-2"]
     assert len(read(folder, text, classes=7)[0]) == 2
+
+
+def test_a_transcript_of_tags_alone_is_none(folder: Path) -> None:
+    (utterance,), report = read(folder, "audio,transcript,emotion\nclips/a.wav,n/ b/,sad\n,u/,sad\n")
+    assert (utterance.transcript, utterance.raw_transcript) == (None, "n/ b/")
+    assert report.left_out == {"transcript of tags alone": 1}
+    assert report.problems["unusable row"] == ["mine.csv, line 3: no audio, and a transcript of tags alone"]
+
+
+def test_a_split_is_drawn_over_the_rows_that_can_be_used(folder: Path) -> None:
+    """Whoever would have tested has no row left; another one tests."""
+    rows = [f"{speaker},좋아요,happy" for speaker in ("가", "나", "다", "라")]
+    whole, _ = read(folder, "\n".join(["speaker,transcript,emotion", *rows, ""]))
+    for split in ("test", "validation"):
+        (out,) = (u.speaker for u in whole if u.split == split)
+        broken = [row.replace("happy", "none") if row.startswith(str(out)) else row for row in rows]
+        found, _ = read(folder, "\n".join(["speaker,transcript,emotion", *broken, ""]))
+        assert sorted(u.split for u in found) == ["test", "train", "validation"]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from app.text import TextTokenizer
 from training.config import (
+    AudioEncoderConfig,
     ConfigError,
     EmotionStageConfig,
     Stage,
@@ -20,7 +21,7 @@ from training.config import (
 )
 from training.data.augment import Band, mask_frequencies
 from training.data.batches import collate
-from training.data.examples import DataError, Example, Examples
+from training.data.examples import DataError, Example, Examples, TrainingExamples
 from training.data.utterance import Utterance
 from training.features import delta
 from training.learning import train as training_loop
@@ -37,6 +38,7 @@ from training.learning.train import learning_rate_factor, train_stage, validate
 from training.networks.files import load_networks, save_config
 from training.networks.networks import Networks, Outputs, RunError
 from training.networks.text_encoder import TOKENIZER_FILE, EncoderError, load_encoder
+from training.networks.whisper import WhisperLayers, whisper_config
 from training.recipes.smoke import TINY, WORDS, make_corpus, make_encoder
 
 CPU = Accelerator(cpu=True)
@@ -327,6 +329,36 @@ def test_frequency_masking_fills_one_band_and_takes_the_difference_anew() -> Non
     assert not changed.any()
     assert torch.equal(masked[1:, 1, :12], delta(masked[1:, 0], frames[1:])[:, :12])
     assert not masked[1, 1, 12:].any()
+
+
+def test_the_classifier_learns_from_masked_frequencies(
+    make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
+) -> None:
+    """Its copies called `mask` are no plain duplicates: their embeddings differ from the originals'."""
+    networks = make_networks(**{"train.augment.mode": "copies"}).eval()
+    examples = TrainingExamples(
+        [u for u in corpus if u.emotion == "sad"], None, 64, networks.config.train.augment, seed=1
+    )
+    kinds: dict[object, Example] = {kind: examples[index] for index, kind in reversed(list(enumerate(examples.kinds)))}
+    batch = collate([kinds[None], kinds["mask"], kinds["mask_delete"], kinds["swap"]], tuple(WORDS))
+    plain, masked, also_masked, unmasked = networks.embed(batch).audio_embedding
+    assert torch.allclose(plain, unmasked)
+    assert not torch.allclose(plain, masked) and not torch.allclose(plain, also_masked)
+    waveform, length = batch.waveform, batch.waveform_length
+    alone = networks.embed_audio(waveform[1:2, : length[1]], length[1:2], batch.bands[1:2])[1][0]
+    assert torch.allclose(alone, masked[: len(alone)], atol=1e-4)
+
+
+def test_masks_that_a_whisper_encoder_would_not_see_are_refused(
+    encoder: Path, corpus: list[Utterance], tmp_path: Path
+) -> None:
+    whisper = {"name": str(tmp_path), "layers": 1, "width": 64, "heads": 4, "feed_forward": 64}
+    values = {**TINY, "text.encoder": str(encoder), "audio.encoder": whisper, "train.augment.mode": "on_the_fly"}
+    layers = WhisperLayers(AudioEncoderConfig(**whisper), 1500)
+    whisper_config(AudioEncoderConfig(**whisper)).save_pretrained(tmp_path)
+    save_file({f"encoder.{k}": v.contiguous() for k, v in layers.state_dict().items()}, tmp_path / "model.safetensors")
+    with pytest.raises(ConfigError, match=r"set train\.augment\.mode=none"):
+        train(["audio"], load_preset("starter", values), corpus, tmp_path / "run", CPU)
 
 
 def test_learning_rate_rises_then_falls() -> None:

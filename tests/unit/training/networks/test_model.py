@@ -2,16 +2,19 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from training.config import Config, load_preset
+from training.config import BlockConfig, Config, load_preset
 from training.features import HOP_LENGTH
 from training.networks.model import (
     AudioArousal,
+    Block,
     Emotion,
     TextValence,
     join,
 )
+from training.networks.pooling import LastState
 
 WIDTH = 64
 
@@ -162,3 +165,26 @@ def test_a_frozen_encoder_learns_nothing_and_drops_nothing_out() -> None:
     tuned(torch.randint(100, (2, 5)), torch.ones(2, 5, dtype=torch.long))[0].sum().backward()
     assert tuned.encoder.embeddings.word_embeddings.weight.grad is not None
     assert tuned.encoder.training
+
+
+def test_dropout_is_where_it_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the attention weights, inside the feed forward, on both residuals of a layer, between recurrent layers."""
+    seen: list[tuple[int, ...]] = []
+    dropout = nn.functional.dropout
+
+    def recorded(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        if training and p == 0.1:
+            seen.append(tuple(x.shape))
+        return dropout(x, p, training, inplace)
+
+    monkeypatch.setattr(nn.functional, "dropout", recorded)
+    config = load_preset("paper")
+    layer = Block(12, BlockConfig(layers=1, heads=3, feed_forward=20))
+    x, mask = torch.randn(2, 5, 12), torch.ones(2, 5, dtype=torch.bool)
+    layer.train()(x, mask)
+    assert sorted(seen) == sorted([(2, 3, 5, 5), (2, 5, 20), (2, 5, 12), (2, 5, 12)])
+    seen.clear()
+    layer.eval()(x, mask)
+    assert seen == []
+    for head in (AudioArousal(config.audio).head, Emotion(config.emotion, 12).head):
+        assert isinstance(head, LastState) and head.recurrent.dropout == 0.1
