@@ -2,8 +2,8 @@
 
 cli           the commands
 web           HTTP: routes, what surrounds them, and the process that serves them
-service       the model's life: loaded, ready, exchanged, drained
-pipeline      from a file and words to an answer
+service       the model of a service and its queue: loaded, ready, exchanged, drained
+pipeline      pure: clip and transcript to model input, prediction to answer
 audio         a file to mono 16 kHz, in processes of their own where strangers send it
 engine        model input to prediction, on onnxruntime
 telemetry     what is known of every request: metrics, logs, traces

@@ -1,6 +1,6 @@
 """What is known of one utterance: the answer that the service and the command line give, and its warnings."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -55,6 +55,11 @@ class Timing(_Frozen):
     queue: float
     inference: float
 
+    @classmethod
+    def of_seconds(cls, *, decode: float, queue: float, inference: float) -> Self:
+        """The three in seconds, as milliseconds."""
+        return cls(decode=_milliseconds(decode), queue=_milliseconds(queue), inference=_milliseconds(inference))
+
 
 class Answer(_Frozen):
     """What is known of one utterance."""
@@ -70,3 +75,7 @@ class Answer(_Frozen):
     model: ModelName
     warnings: list[Warned]
     timing_ms: Timing
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from . import __version__
 from .answer import Answer
-from .engine.load import load_model
+from .engine.load import Model, load_model
 from .errors import MaeumError
-from .pipeline import Pipeline
+from .pipeline import predict
 from .settings import Settings
 from .store.manifest import Manifest
 from .store.remote import RemoteStore, is_address
@@ -53,7 +53,7 @@ def _serve(options: argparse.Namespace) -> int:
     _prepare_process()
     failures: list[MaeumError] = []
 
-    def on_loaded(outcome: Pipeline | MaeumError) -> None:
+    def on_loaded(outcome: Model | MaeumError) -> None:
         if isinstance(outcome, MaeumError):
             failures.append(outcome)
             server.should_exit = True
@@ -91,13 +91,13 @@ def _predict(options: argparse.Namespace) -> int:
     if not options.files and options.transcript is None:
         return _fail("Give a FILE, a --transcript, or both.", code=2)
     settings = Settings.load(**_model_options(options))
-    pipeline = Pipeline(load_model(settings), settings)
+    model = load_model(settings)
     failed = False
     progress = tqdm(options.files or [None], unit="file", disable=len(options.files) < 2, file=sys.stderr)
     for path in progress:
         try:
             with _opened(path) as audio:
-                answer = pipeline.predict_sync(audio, options.transcript)
+                answer = predict(model, settings, audio, options.transcript)
         except (MaeumError, OSError) as error:
             code = error.code if isinstance(error, MaeumError) else "file_unreadable"
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -202,9 +202,9 @@ def _as_text(path: Path | None, answer: Answer) -> str:
     return "\n".join(lines)
 
 
-def _welcome(pipeline: Pipeline, host: str, port: int) -> str:
+def _welcome(model: Model, host: str, port: int) -> str:
     """Where to look and what to try, with an example that is really there."""
-    manifest, model = pipeline.model.manifest, pipeline.model
+    manifest = model.manifest
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     address = f"http://{shown}:{port}"
     example = next(iter(sorted((Path(__file__).parents[1] / "examples").glob("*.wav"))), Path("clip.wav"))

@@ -17,7 +17,6 @@ from typing import Generic, TypeVar
 from ..errors import (
     InferenceFailed,
     NotReady,
-    QueueFull,
     traceback_without_values,
 )
 
@@ -50,8 +49,8 @@ class Batcher(Generic[Item, Result]):
     """Runs each of `runners` on batches, in a thread of its own.
 
     `cost(item)` is what an item takes up alone; a batch is as dear as its dearest item times its size, since all are
-    padded to the longest. At most `max_batch` items or `max_cost` leave together (an item dearer than that leaves
-    alone), and at most `max_queue` wait. `on_batch` is told the size of each batch that leaves.
+    padded to the longest. At most `max_batch` items or `max_cost` leave together; an item dearer than that leaves
+    alone. How many may wait is for the caller to decide. `on_batch` gets the size of each batch that leaves.
     """
 
     def __init__(
@@ -61,12 +60,11 @@ class Batcher(Generic[Item, Result]):
         *,
         max_batch: int,
         max_cost: int,
-        max_queue: int,
         on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._on_batch = on_batch
         self._runners, self._cost = runners, cost
-        self._max_batch, self._max_cost, self._max_queue = max_batch, max_cost, max_queue
+        self._max_batch, self._max_cost = max_batch, max_cost
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._arrived = asyncio.Event()
         self._item_s = 0.0  # what an item has taken a runner, of late
@@ -98,11 +96,9 @@ class Batcher(Generic[Item, Result]):
         self._tasks = [asyncio.create_task(self._serve(run), name="batcher") for run in self._runners]
 
     async def submit(self, item: Item) -> Answered[Result]:
-        """Waits for the result of `item`. Raises QueueFull, InferenceFailed, NotReady (before start, after close)."""
+        """Waits for the result of `item`. Raises InferenceFailed, NotReady (before start, after close)."""
         if not self.alive:
             raise NotReady
-        if len(self._queue) >= self._max_queue:
-            raise QueueFull
         waiting = _Waiting[Item, Result](item, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()

@@ -55,6 +55,14 @@ class Utterance:
             return "text"
         return "audio" if self.input_ids is None else "both"
 
+    def positions(self, manifest: Manifest) -> int:
+        """Frames and tokens: what it costs in a batch of the model of `manifest`, padding aside."""
+        frames = 0 if self.waveform is None else 1 + len(self.waveform) // manifest.audio.hop_length
+        tokens = 0 if self.input_ids is None else len(self.input_ids)
+        if manifest.semantics == "original":  # its graphs pad everything to the maximum
+            return max(frames, manifest.audio.max_frames) + manifest.text.max_tokens
+        return frames + tokens
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -14,8 +14,8 @@ from starlette.types import Scope
 
 from .. import __version__
 from ..answer import ModelName
+from ..engine.load import Model
 from ..errors import MaeumError, NotReady, ReloadFailed
-from ..pipeline import Pipeline
 from ..service import Service
 from ..settings import Settings
 from ..telemetry.metrics import Metrics
@@ -109,7 +109,7 @@ async def ready(service: CurrentService) -> Ready:
 @routes.get("/model", responses=openapi_responses(NotReady))
 async def model(service: CurrentService) -> ModelResponse:
     """The manifest and the card of the model being served."""
-    served = service.pipeline.model
+    served = service.model
     return ModelResponse(
         manifest=served.manifest, card=served.card, precision=served.precision, provider=served.provider
     )
@@ -147,16 +147,16 @@ async def reload(service: CurrentService, asked: ReloadRequest) -> ReloadRespons
 
 def create_app(
     settings: Settings | None = None,
-    pipeline: Pipeline | None = None,
-    on_loaded: Callable[[Pipeline | MaeumError], None] | None = None,
+    model: Model | None = None,
+    on_loaded: Callable[[Model | MaeumError], None] | None = None,
 ) -> FastAPI:
     """Builds the service. Nothing is loaded before it starts; then the model is, while /health/live already answers.
 
-    `pipeline` is served as it is, in place of the settings' model. `on_loaded` is told the pipeline, or why there is
-    none. Raises SettingsInvalid.
+    `model` is served in place of the settings' model. `on_loaded` gets the model, or why there is none.
+    Raises SettingsInvalid.
     """
     settings = settings or Settings.load()
-    service = Service(settings, Metrics(settings.max_queue), pipeline)
+    service = Service(settings, Metrics(settings.max_queue), model)
     traces = open_traces()
 
     @asynccontextmanager

@@ -15,7 +15,6 @@ from app.engine.batcher import PADDING, Batcher
 from app.engine.engine import Engine, Prediction, Utterance
 from app.engine.session import Device, open_session
 from app.engine.shapes import Buckets
-from app.pipeline import positions
 from app.store.manifest import GraphName, Manifest
 from training.config import load_preset
 from training.export.int8 import quantise_int8
@@ -124,9 +123,9 @@ def test_a_missing_modality_is_not_computed(engine: Engine, recorder: Recorder) 
 
 def test_a_full_queue_of_all_lengths_is_hardly_padded(folder: Path, manifest: Manifest, recorder: Recorder) -> None:
     speech = [make(min(length.seconds, 2.0), min(length.tokens, 16), 100) for length in draw_lengths(96)]
-    real = sum(positions(manifest, utterance) for utterance in speech)
+    real = sum(utterance.positions(manifest) for utterance in speech)
     batched = Engine(folder, manifest, "fp32", buckets=Buckets.none(manifest), open_session=recorder.open)
-    asyncio.run(_all_at_once(batched.predict, lambda item: positions(manifest, item), speech))
+    asyncio.run(_all_at_once(batched.predict, lambda item: item.positions(manifest), speech))
     assert real <= recorder.positions() <= real / (1 - PADDING)
     assert len(recorder.given) < len(speech)  # three graphs a batch: batches hold more than three
 
@@ -134,7 +133,7 @@ def test_a_full_queue_of_all_lengths_is_hardly_padded(folder: Path, manifest: Ma
 async def _all_at_once(
     run: Callable[[Sequence[Utterance]], list[Prediction]], cost: Callable[[Utterance], int], items: list[Utterance]
 ) -> None:
-    batcher = Batcher[Utterance, Prediction]([run], cost, max_batch=16, max_cost=10_000, max_queue=len(items))
+    batcher = Batcher[Utterance, Prediction]([run], cost, max_batch=16, max_cost=10_000)
     batcher.start()
     await asyncio.gather(*(batcher.submit(item) for item in items))
     await batcher.close()

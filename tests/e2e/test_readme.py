@@ -12,7 +12,6 @@ from uvicorn.main import main as uvicorn_command
 
 from app import cli
 from app.engine.load import load_model
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.web.api import create_app
 from tests.support import ROOT
@@ -79,7 +78,7 @@ def test_the_answer_shown_is_the_answer_given() -> None:
     (asked,) = (shlex.split(line) for line in typed() if line.startswith("curl -F"))
     audio, transcript = (word.partition("=")[2] for word in asked if word.startswith(("audio=", "transcript=")))
     settings = Settings(threads=1)
-    with TestClient(create_app(settings, Pipeline(load_model(settings), settings))) as client:
+    with TestClient(create_app(settings, load_model(settings))) as client:
         answer = client.post(
             "/predict",
             files={"audio": (ROOT / audio.removeprefix("@")).read_bytes()},

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
 from app.engine.load import load_model
-from app.pipeline import Pipeline
+from app.pipeline import predict
 from app.settings import Settings
 
 from ..config import STAGES, load_preset
@@ -70,7 +70,7 @@ def smoke(folder: Path) -> dict[str, object]:
     heard = next(utterance for utterance in utterances if utterance.audio is not None)
     assert heard.audio is not None
     with heard.audio.open("rb") as audio:
-        answer = Pipeline(load_model(settings), settings).predict_sync(audio, heard.transcript)
+        answer = predict(load_model(settings), settings, audio, heard.transcript)
     return answer.model_dump()
 
 

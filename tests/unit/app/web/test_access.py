@@ -14,7 +14,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.engine.load import Model
 from app.errors import SettingsInvalid
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.web.access import add_access
@@ -248,7 +247,7 @@ def test_a_key_is_exchanged_while_the_service_runs(client: TestClient, keys_file
 def service(model: Model, settings: Settings, keys_file: Path) -> Iterator[TestClient]:
     """The whole service, with keys."""
     settings = settings.model_copy(update={"keys_file": keys_file, "open_paths": "/health,/docs"})
-    app = create_app(settings, Pipeline(model, settings))
+    app = create_app(settings, model)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -19,7 +19,7 @@ from transformers import BertConfig, BertModel
 
 from app.engine.engine import Utterance
 from app.engine.load import Model, load_model
-from app.pipeline import Pipeline, positions
+from app.pipeline import predict
 from app.settings import Settings
 from app.web.api import create_app
 from training.config import (
@@ -271,7 +271,7 @@ def test_the_service_answers_with_it(
     # The loudest moment of the long clip lies behind what is heard, and must still set its level.
     samples = make_speech(seconds) * np.linspace(0.05, 1, int(seconds * 16000), dtype=np.float32)
     file, words = make_file(samples, encoding="FLOAT"), "정말 고마워요"
-    with TestClient(create_app(settings, Pipeline(model, settings))) as client:
+    with TestClient(create_app(settings, model)) as client:
         answer = client.post("/predict", files={"audio": io.BytesIO(file)}, data={"transcript": words}).json()
     ids = torch.from_numpy(model.tokenizer.encode(words).ids)[None]
     with torch.no_grad():
@@ -285,17 +285,16 @@ def test_the_service_answers_with_it(
 
 
 def test_a_voice_alone_and_words_alone_are_answered_too(served: tuple[Model, Settings], wav: bytes) -> None:
-    pipeline = Pipeline(*served)
-    voice, words = pipeline.predict_sync(io.BytesIO(wav), None), pipeline.predict_sync(None, "정말")
+    voice, words = predict(*served, io.BytesIO(wav), None), predict(*served, None, "정말")
     assert voice.valence is None and words.arousal is None
     assert voice.emotion.probabilities != words.emotion.probabilities
 
 
 def test_a_short_utterance_takes_up_as_much_of_a_batch_as_a_long_one(served: tuple[Model, Settings]) -> None:
-    pipeline = Pipeline(*served)
+    model, _ = served
     for seconds, frames in ((1, FRAMES), (16, FRAMES), (60, 1 + 60 * 16000 // 512)):
         utterance = Utterance(np.zeros(seconds * 16000, dtype=np.float32), None)
-        assert positions(pipeline.model.manifest, utterance) == frames + TOKENS
+        assert utterance.positions(model.manifest) == frames + TOKENS
 
 
 def _without(state: State, key: str) -> State:
