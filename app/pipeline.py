@@ -73,16 +73,11 @@ def read_transcript(
     text = clean_transcript(transcript or "")
     if text.strip():
         tokens = tokenizer.encode(text)
-        if not tokens.truncated:
-            return ReadTranscript(tokens.ids, [])
-        detail = f"The model read the first {len(tokens.ids)} tokens of the transcript; the rest was left out."
-        return ReadTranscript(tokens.ids, [Warned(code="transcript_truncated", detail=detail)])
+        warnings = [Warned.of("transcript_truncated", tokens=len(tokens.ids))] if tokens.truncated else []
+        return ReadTranscript(tokens.ids, warnings)
     if not has_audio:
         raise NothingGiven
-    if transcript and transcript.strip():
-        detail = "The transcript holds only transcription tags; the answer is judged by the voice alone."
-        return ReadTranscript(None, [Warned(code="transcript_empty", detail=detail)])
-    return ReadTranscript(None, [])
+    return ReadTranscript(None, [Warned.of("transcript_empty")] if transcript and transcript.strip() else [])
 
 
 def prepare(clip: Clip | None, read: ReadTranscript, manifest: Manifest) -> Prepared:
@@ -122,12 +117,10 @@ def _audio_warnings(clip: Clip, manifest: Manifest) -> list[Warned]:
     warnings = []
     max_samples = manifest.audio.max_samples
     if len(clip.samples) > max_samples:
-        detail = f"The model heard the first {max_samples / SAMPLE_RATE:.1f} s of {clip.duration_s:.1f} s."
-        warnings.append(Warned(code="audio_truncated", detail=detail))
+        used_s = max_samples / SAMPLE_RATE
+        warnings.append(Warned.of("audio_truncated", used_s=used_s, duration_s=clip.duration_s))
     if np.ptp(clip.samples[:max_samples]) / 2 < SILENT_PEAK:
-        detail = "The audio is silent, or nearly; arousal and emotion mean little."
-        warnings.append(Warned(code="audio_silent", detail=detail))
+        warnings.append(Warned.of("audio_silent"))
     if clip.duration_s < SHORT_S:
-        detail = f"The audio lasts {clip.duration_s:.2f} s, too short to judge; arousal and emotion mean little."
-        warnings.append(Warned(code="audio_too_short", detail=detail))
+        warnings.append(Warned.of("audio_too_short", duration_s=clip.duration_s))
     return warnings

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.answer import WARNINGS
+from app.answer import WARNINGS, warning_meaning
 from app.errors import MaeumError, StartError
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -120,7 +120,7 @@ def start_errors() -> str:
 
 
 def warnings() -> str:
-    return table("code|meaning", ([f"`{code}`", meaning] for code, meaning in WARNINGS.items()))
+    return table("code|meaning", ([f"`{code}`", warning_meaning(code)] for code in WARNINGS))
 
 
 def metrics() -> str:
