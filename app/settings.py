@@ -126,8 +126,9 @@ class Settings(BaseSettings):
     max_batch: int = Field(16, ge=1)
     """Utterances in one batch, on a GPU. On a CPU a batch is no faster than its utterances side by side."""
 
-    max_batch_positions: int = Field(4 * (512 + 64), ge=1)
-    """Frames and tokens in one batch, padding included, on a GPU: it bounds memory, and how long the shortest waits."""
+    max_batch_positions: int = Field(2304, ge=1)
+    """Most frames and tokens in one batch on a GPU, with padding; four times the longest of the starter. It bounds memory,
+    and how long the shortest waits for the longest."""
 
     # Who may ask
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.audio.decode import SAMPLE_RATE
 from app.engine.engine import Utterance
 
-SAMPLE_RATE = 16_000  # Hz
-HOP_LENGTH = 512  # samples a frame
-MAX_FRAMES = 512  # the models hear no more, serving cuts there
+FRAME_SAMPLES = 512  # of the published histogram
+MAX_FRAMES = 512  # serving cuts there
 MIN_TOKENS, MAX_TOKENS = 3, 64
 TOKENS_A_SECOND = 6.25
 
@@ -36,7 +36,7 @@ class Length:
     @property
     def frames(self) -> int:
         """Frames of the voice."""
-        return 1 + round(self.seconds * SAMPLE_RATE) // HOP_LENGTH
+        return 1 + round(self.seconds * SAMPLE_RATE) // FRAME_SAMPLES
 
 
 def draw_frames(count: int, seed: int = 0) -> NDArray[np.int64]:
@@ -56,7 +56,7 @@ def draw_lengths(count: int, seed: int = 0) -> list[Length]:
 
 def of_frames(frames: int) -> Length:
     """The length that ends just before the next frame would begin."""
-    seconds = (frames * HOP_LENGTH - 1) / SAMPLE_RATE
+    seconds = (frames * FRAME_SAMPLES - 1) / SAMPLE_RATE
     return Length(seconds, int(np.clip(round(TOKENS_A_SECOND * seconds), MIN_TOKENS, MAX_TOKENS)))
 
 

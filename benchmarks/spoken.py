@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 from client import predict_request
-from lengths import FIRST_WORD, SAMPLE_RATE, Length, make
+from lengths import FIRST_WORD, Length, make
 
+from app.audio.decode import SAMPLE_RATE
 from app.text import TextTokenizer
 
 SENTENCES = (

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-SAMPLE_RATE = 16_000  # Hz
+from app.audio.decode import SAMPLE_RATE
+
 N_FFT = 2048
-HOP_LENGTH = 512
+HOP_LENGTH = 512  # samples a frame; serving reads it in the manifest
 N_MELS = 128
 F_MIN, F_MAX = 100.0, 8000.0  # Hz
 TOP_DB = 80.0  # the floor below an utterance's own maximum

@@ -170,7 +170,7 @@ class Engine:
             for value, size, dtype in (("embedding", (width,), np.float32), ("mask", (), np.bool_))
         }
         both = {**absent, **audio, **text}
-        logits = self._run("emotion", {name: both[name] for name in SIGNATURES["emotion"][0]})["logits"].numpy()
+        logits = self._run("emotion", {name: both[name] for name in SIGNATURES["emotion"].inputs})["logits"].numpy()
 
         arousal = self._scores(audio.get("arousal"), len(batch))
         valence = self._scores(text.get("valence"), len(batch))
@@ -203,11 +203,11 @@ class Engine:
                 binding.bind_cpu_input(key, value)
             else:
                 binding.bind_ortvalue_input(key, value)
-        for key in SIGNATURES[name][1]:
+        for key in SIGNATURES[name].outputs:
             device, number = self._device if key in EMBEDDINGS else ("cpu", 0)
             binding.bind_output(key, device, number)
         session.run_with_iobinding(binding)
-        return dict(zip(SIGNATURES[name][1], binding.get_outputs(), strict=True))
+        return dict(zip(SIGNATURES[name].outputs, binding.get_outputs(), strict=True))
 
     def _scores(self, given: Any, rows: int) -> list[float | None]:
         """A regressor's scores, clipped to the manifest's scale, of which it may pass the ends by a little."""

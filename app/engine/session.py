@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnxruntime
 
@@ -13,11 +13,31 @@ from ..errors import ModelCorrupt, ProviderUnavailable, RuntimeConflict
 from ..settings import Provider
 from ..store.manifest import GraphName
 
-SIGNATURES: dict[GraphName, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "audio_arousal": (("waveform", "waveform_length"), ("arousal", "audio_embedding", "audio_mask")),
-    "text_valence": (("input_ids", "attention_mask"), ("valence", "text_embedding")),
-    "emotion": (("audio_embedding", "audio_mask", "text_embedding", "text_mask"), ("logits",)),
+Axes = dict[str, tuple[str, ...]]
+
+
+class Signature(NamedTuple):
+    """The inputs and the outputs of a graph by name, in order, each with its axes."""
+
+    inputs: Axes
+    outputs: Axes
+
+
+_AUDIO: Axes = {"audio_embedding": ("batch", "frames", "width"), "audio_mask": ("batch", "frames")}
+_TEXT: Axes = {"text_embedding": ("batch", "tokens", "width")}
+
+# `waveform`, the scores, the embeddings and the logits are float32; lengths, ids and `attention_mask` int64; the other
+# two masks bool.
+SIGNATURES: dict[GraphName, Signature] = {
+    "audio_arousal": Signature(
+        {"waveform": ("batch", "samples"), "waveform_length": ("batch",)}, {"arousal": ("batch",), **_AUDIO}
+    ),
+    "text_valence": Signature(
+        {"input_ids": ("batch", "tokens"), "attention_mask": ("batch", "tokens")}, {"valence": ("batch",), **_TEXT}
+    ),
+    "emotion": Signature({**_AUDIO, **_TEXT, "text_mask": ("batch", "tokens")}, {"logits": ("batch", "classes")}),
 }
+FIXED_AXES = ("width", "classes")  # of one size in a version; every other differs from call to call
 # onnxruntime's log severities. Its warnings are about graphs, which a user cannot change.
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4
 
@@ -58,21 +78,22 @@ def open_session(path: Path, name: GraphName, device: Device) -> Any:
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise ProviderUnavailable
         onnxruntime.preload_dlls()
-    said = f"{'/'.join(path.parts[-3:-1])}: {path.name}"
+    file = f"{'/'.join(path.parts[-3:-1])}: {path.name}"
     try:
         # It refuses weights that lie outside the graph's folder, through links too.
         session = onnxruntime.InferenceSession(path, options, providers=device.providers(), disabled_optimizers=slow)
     except Exception as error:  # onnxruntime's exceptions have no base of their own, and their messages hold paths
         kind = type(error).__name__
-        raise ModelCorrupt(f"{said} cannot be loaded by onnxruntime {onnxruntime.__version__} ({kind}).") from error
+        raise ModelCorrupt(f"{file} cannot be loaded by onnxruntime {onnxruntime.__version__} ({kind}).") from error
     # That the runtime was built for CUDA does not mean that there is a GPU: it falls back to the CPU in silence.
     if device.provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ProviderUnavailable
-    inputs, outputs = SIGNATURES[name]
-    has_inputs = {value.name for value in session.get_inputs()} == set(inputs)
-    has_outputs = {value.name for value in session.get_outputs()} >= set(outputs)
+    inputs, outputs = (set(axes) for axes in SIGNATURES[name])
+    has_inputs = {value.name for value in session.get_inputs()} == inputs
+    has_outputs = {value.name for value in session.get_outputs()} >= outputs
     if not (has_inputs and has_outputs):
-        raise ModelCorrupt(f"{said} is no {name} graph, which takes {inputs} and gives {outputs}.")
+        needed = f"it must take {', '.join(SIGNATURES[name].inputs)} and give {', '.join(SIGNATURES[name].outputs)}"
+        raise ModelCorrupt(f"{file} is not the {name} graph: {needed}.")
     return session
 
 

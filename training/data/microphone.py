@@ -7,7 +7,7 @@ import numpy as np
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ..features import SAMPLE_RATE
+from app.audio.decode import SAMPLE_RATE
 
 Waveform = NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""The three networks as ONNX graphs: names, dynamic axes, exporter.
+"""The three networks as ONNX graphs, with the names and axes that `app.engine.session` lists.
 
 The TorchScript exporter: the newer one does not take packed GRUs and LSTMs. What the graphs promise is checked by
 `training.export.parity`.
@@ -11,36 +11,13 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from app.engine.session import FIXED_AXES, SIGNATURES
 from app.store.manifest import GraphName
 
 from ..networks.attention import ATTENTION, fused_encoders
 from ..networks.networks import Networks
 
 OPSET = 18  # what the parity checks were made at; the exporter writes up to 20
-
-SIGNATURES: dict[GraphName, tuple[dict[str, dict[int, str]], dict[str, dict[int, str]]]] = {
-    "audio_arousal": (
-        {"waveform": {0: "batch", 1: "samples"}, "waveform_length": {0: "batch"}},
-        {
-            "arousal": {0: "batch"},
-            "audio_embedding": {0: "batch", 1: "frames"},
-            "audio_mask": {0: "batch", 1: "frames"},
-        },
-    ),
-    "text_valence": (
-        {"input_ids": {0: "batch", 1: "tokens"}, "attention_mask": {0: "batch", 1: "tokens"}},
-        {"valence": {0: "batch"}, "text_embedding": {0: "batch", 1: "tokens"}},
-    ),
-    "emotion": (
-        {
-            "audio_embedding": {0: "batch", 1: "frames"},
-            "audio_mask": {0: "batch", 1: "frames"},
-            "text_embedding": {0: "batch", 1: "tokens"},
-            "text_mask": {0: "batch", 1: "tokens"},
-        },
-        {"logits": {0: "batch"}},
-    ),
-}
 
 
 def export_fp32(networks: Networks, folder: Path) -> dict[GraphName, Path]:
@@ -63,6 +40,10 @@ def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...
     """Writes one graph in float32, traced on `example`, and returns where."""
     path = folder / f"{name}.fp32.onnx"
     inputs, outputs = SIGNATURES[name]
+    dynamic = {
+        value: {number: axis for number, axis in enumerate(axes) if axis not in FIXED_AXES}
+        for value, axes in {**inputs, **outputs}.items()
+    }
     with warnings.catch_warnings(), fused_encoders(network):
         # Tracing warns of every shape it might freeze, and the exporter of its age; the parity check decides.
         warnings.simplefilter("ignore")
@@ -72,7 +53,7 @@ def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...
             path,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_axes={**inputs, **outputs},
+            dynamic_axes=dynamic,
             opset_version=OPSET,
             dynamo=False,
         )

@@ -14,15 +14,15 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from app.audio.decode import SAMPLE_RATE
 from app.engine.load import physical_cores
-from app.engine.session import Device, open_session
+from app.engine.session import SIGNATURES, Device, open_session
 from app.engine.shapes import right_pad
 from app.store.manifest import GraphName
 
 from ..errors import TrainingError
-from ..features import HOP_LENGTH, SAMPLE_RATE
+from ..features import HOP_LENGTH
 from ..networks.networks import Networks
-from .onnx import SIGNATURES
 
 TOLERANCE = 1e-4  # of the value where that is over 1
 
@@ -134,7 +134,7 @@ def _in_graphs(sessions: Sessions, case: Case) -> list[Arrays]:
     """The outputs with both modalities, then the classifier's with each alone."""
 
     def run(name: GraphName, given: Arrays) -> Arrays:
-        outputs = list(SIGNATURES[name][1])
+        outputs = list(SIGNATURES[name].outputs)
         return dict(zip(outputs, sessions[name].run(outputs, given), strict=True))
 
     waveform, length = right_pad(case.waveforms)

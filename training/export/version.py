@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from app.audio.decode import SAMPLE_RATE
 from app.engine.load import load_model
 from app.settings import Precision, Settings
 from app.store.manifest import (
@@ -27,7 +28,7 @@ from ..data.utterance import Utterance
 from ..errors import TrainingError
 from ..evaluation.crossvalidation import CrossValidation
 from ..evaluation.evaluate import calibrate, evaluate
-from ..features import HOP_LENGTH, SAMPLE_RATE
+from ..features import HOP_LENGTH
 from ..networks.files import CHECKPOINT_FILE, load_networks, save_checkpoint
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE

@@ -14,11 +14,12 @@ from transformers import WhisperConfig
 from transformers.audio_utils import mel_filter_bank
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperEncoderLayer, sinusoids
 
+from app.audio.decode import SAMPLE_RATE
+
 from ..config import AudioConfig, AudioEncoderConfig
 from ..features import (
     AMIN,
     HOP_LENGTH,
-    SAMPLE_RATE,
     frame_count,
 )
 from .model import Block

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
+from app.audio.decode import SAMPLE_RATE
 from app.engine.load import load_model
 from app.pipeline import predict
 from app.settings import Settings
@@ -26,7 +27,6 @@ from ..data.utterance import (
     write_manifest,
 )
 from ..export.version import Release, export
-from ..features import SAMPLE_RATE
 from ..learning.train import train_stage
 from ..networks.files import save_config
 from ..networks.networks import Networks

@@ -124,7 +124,7 @@ def test_swapped_graphs_are_refused(store: Path) -> None:
     manifest = load_manifest(folder)
     graphs = dict(manifest.graphs["fp32"])
     graphs["emotion"] = graphs["text_valence"]
-    with pytest.raises(ModelCorrupt, match="no emotion graph"):
+    with pytest.raises(ModelCorrupt, match="not the emotion graph: it must take audio_embedding"):
         Engine(folder, manifest.model_copy(update={"graphs": {"fp32": graphs}}), "fp32")
 
 

@@ -54,7 +54,7 @@ class _Recorded:
 
     def run_with_iobinding(self, binding: Any) -> None:
         self._session.run_with_iobinding(binding)
-        outputs = dict(zip(SIGNATURES[self._name][1], binding.get_outputs(), strict=True))
+        outputs = dict(zip(SIGNATURES[self._name].outputs, binding.get_outputs(), strict=True))
         self._shapes.append((self._name, {name: tuple(value.shape()) for name, value in outputs.items()}))
 
 
