@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .answer import Answer, AudioInfo, Emotion, Modality, ModelName, Timing, Warned
 from .audio.decode import SAMPLE_RATE, Clip, Limits, decode
-from .engine.engine import Prediction, Utterance
+from .engine.engine import ModelInput, Prediction
 from .engine.load import Model
 from .errors import NothingGiven, TranscriptTooLong
 from .settings import Settings
@@ -41,7 +41,7 @@ class ReadTranscript:
 class Prepared:
     """What the model takes, and what the answer says of it."""
 
-    given: Utterance
+    given: ModelInput
     audio: AudioInfo | None
     warnings: list[Warned]
 
@@ -83,12 +83,12 @@ def read_transcript(
 def prepare(clip: Clip | None, read: ReadTranscript, manifest: Manifest) -> Prepared:
     """Joins a clip, None where there is no audio, and a transcript that was read."""
     if clip is None:
-        return Prepared(Utterance(None, read.input_ids), None, read.warnings)
+        return Prepared(ModelInput(None, read.input_ids), None, read.warnings)
     # A copy, so that a long clip is not kept in memory while the part that the model takes waits.
     waveform = clip.samples[: manifest.audio.taken_samples].copy()
     audio = AudioInfo(duration_s=round(clip.duration_s, DECIMALS), sample_rate=clip.sample_rate, channels=clip.channels)
     warnings = [*_audio_warnings(clip, manifest), *read.warnings]
-    return Prepared(Utterance(waveform, read.input_ids), audio, warnings)
+    return Prepared(ModelInput(waveform, read.input_ids), audio, warnings)
 
 
 def answer(prepared: Prepared, prediction: Prediction, manifest: Manifest, timing: Timing) -> Answer:

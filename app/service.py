@@ -15,7 +15,7 @@ from .answer import Answer, Timing
 from .audio.decode import Limits
 from .audio.pool import Decoders
 from .engine.batcher import Batcher
-from .engine.engine import Prediction, Utterance
+from .engine.engine import ModelInput, Prediction
 from .engine.load import Model, load_model
 from .errors import (
     InternalError,
@@ -53,7 +53,7 @@ class Serving:
         self._closing = False
         self._readers = ThreadPoolExecutor(settings.decoders, thread_name_prefix="read")
         manifest = model.manifest  # for the cost: with self in it, the model would stay in memory until a collection
-        self._batcher = Batcher[Utterance, Prediction](
+        self._batcher = Batcher[ModelInput, Prediction](
             model.runners,
             lambda given: given.positions(manifest),
             max_batch=settings.max_batch if model.provider == "cuda" else 1,

@@ -127,8 +127,8 @@ class Settings(BaseSettings):
     """Utterances in one batch, on a GPU. On a CPU a batch is no faster than its utterances side by side."""
 
     max_batch_positions: int = Field(2304, ge=1)
-    """Most frames and tokens in one batch on a GPU, with padding; four times the longest of the starter. It bounds memory,
-    and how long the shortest waits for the longest."""
+    """Most frames and tokens in one batch on a GPU, with padding; the default is four of the starter's longest
+    utterances. It bounds memory, and how long the shortest waits for the longest."""
 
     # Who may ask
 

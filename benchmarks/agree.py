@@ -14,7 +14,7 @@ from dataclasses import replace
 from case import add_options, read, version
 from lengths import draw_lengths, make
 
-from app.engine.engine import Prediction, Utterance
+from app.engine.engine import ModelInput, Prediction
 from app.engine.load import load_model
 
 UTTERANCES = 48
@@ -48,12 +48,12 @@ def main() -> int:
     return int(failed)
 
 
-def _utterances() -> list[Utterance]:
+def _utterances() -> list[ModelInput]:
     """Lengths of KEMDy20's; of three, one has no transcript and one no audio."""
     both = [make(length.seconds, length.tokens, 8000, seed) for seed, length in enumerate(draw_lengths(UTTERANCES))]
     kinds = ((True, True), (True, False), (False, True))
     return [
-        Utterance(utterance.waveform if heard else None, utterance.input_ids if read else None)
+        ModelInput(utterance.waveform if heard else None, utterance.input_ids if read else None)
         for utterance, (heard, read) in zip(both, kinds * (UTTERANCES // 3), strict=True)
     ]
 

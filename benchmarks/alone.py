@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from spoken import Spoken
 
 from app.audio.decode import decode
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import Model, load_model
 from app.settings import Settings
 from app.text import clean_transcript
@@ -28,14 +28,14 @@ class EngineAlone:
         self._process.shutdown()
 
 
-_loaded: list[tuple[Model, list[Utterance]]] = []  # of the engine's own process
+_loaded: list[tuple[Model, list[ModelInput]]] = []  # of the engine's own process
 
 
 def _load(settings: Settings, spoken: list[Spoken]) -> None:
     model = load_model(settings)
     taken = model.manifest.audio.taken_samples
     utterances = [
-        Utterance(decode(one.wav).samples[:taken].copy(), model.tokenizer.encode(clean_transcript(one.transcript)).ids)
+        ModelInput(decode(one.wav).samples[:taken].copy(), model.tokenizer.encode(clean_transcript(one.transcript)).ids)
         for one in spoken
     ]
     _loaded[:] = [(model, utterances)]

@@ -12,7 +12,7 @@ from paper import MODEL, ensure_paper
 from tokenizers import Tokenizer
 from work import Feeds, flops
 
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import choose_precision, physical_cores
 from app.settings import Precision, Provider, Settings
 from app.store.manifest import GraphName, Manifest
@@ -50,7 +50,7 @@ class Case:
             return [self.length] * self.batch
         return draw_lengths(self.batch * -(-MIXED // self.batch))
 
-    def batches(self) -> list[list[Utterance]]:
+    def batches(self) -> list[list[ModelInput]]:
         """The utterances of one pass, call by call."""
         folder, manifest = version(self.settings())
         words = Tokenizer.from_file(str(folder / manifest.text.tokenizer.file)).get_vocab_size()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.audio.decode import SAMPLE_RATE
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 
 FRAME_SAMPLES = 512  # of the published histogram
 MAX_FRAMES = 512  # serving cuts there
@@ -60,10 +60,10 @@ def of_frames(frames: int) -> Length:
     return Length(seconds, int(np.clip(round(TOKENS_A_SECOND * seconds), MIN_TOKENS, MAX_TOKENS)))
 
 
-def make(seconds: float, tokens: int, vocabulary: int, seed: int = 0) -> Utterance:
+def make(seconds: float, tokens: int, vocabulary: int, seed: int = 0) -> ModelInput:
     """Noise that swells and fades three times a second, as syllables do, and random tokens out of `vocabulary`."""
     random = np.random.default_rng(seed)
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     envelope = 0.15 * (1.05 + np.sin(2 * np.pi * 3 * time + seed))
     waveform = np.clip(envelope * random.standard_normal(len(time)), -1, 1).astype(np.float32)
-    return Utterance(waveform, random.integers(FIRST_WORD, vocabulary, size=tokens))
+    return ModelInput(waveform, random.integers(FIRST_WORD, vocabulary, size=tokens))

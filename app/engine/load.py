@@ -12,11 +12,11 @@ from ..store.manifest import Manifest
 from ..store.remote import RemoteStore, is_address
 from ..store.versions import find_version, load_manifest, verify
 from ..text import TextTokenizer
-from .engine import Engine, Prediction, Utterance
+from .engine import Engine, ModelInput, Prediction
 from .session import Device
 from .shapes import Buckets
 
-Predict = Callable[[Sequence[Utterance]], list[Prediction]]
+Predict = Callable[[Sequence[ModelInput]], list[Prediction]]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 
 from ..answer import Answer, WarningCode
 from ..errors import MaeumError, StartError
-from ..store.manifest import HEARD
+from ..store.manifest import AVAILABLE
 
 STAGES = ("decode", "queue", "inference")
 # A stage takes a tenth of a millisecond to seconds, a call of the engine 9 ms and more, the longest deadline is 60 s.
@@ -66,7 +66,7 @@ class Metrics:
         )
         self._audio = Counter("maeum_audio_seconds", "Seconds of audio that were answered.", registry=registry)
         self._utterances = Counter(
-            "maeum_utterances", "Utterances answered, by what they were judged by.", ["heard"], registry=registry
+            "maeum_utterances", "Utterances answered, by the modalities they had.", ["available"], registry=registry
         )
         self._warnings = Counter("maeum_warnings", "Warnings in answers, by code.", ["code"], registry=registry)
         self._rows = Histogram("maeum_batch_size", "Utterances in a batch.", buckets=ROWS, registry=registry)
@@ -101,7 +101,7 @@ class Metrics:
             self._rejected.labels(error.code)
         for metric, values in (
             (self._stages, STAGES),
-            (self._utterances, HEARD),
+            (self._utterances, AVAILABLE),
             (self._warnings, get_args(WarningCode)),
             (self._restarts, RESTARTS),
             (self._reloads, RELOADS),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from work import flops
 
 from app.engine.batcher import PADDING, Batcher
-from app.engine.engine import Engine, Prediction, Utterance
+from app.engine.engine import Engine, ModelInput, Prediction
 from app.engine.session import Device, open_session
 from app.engine.shapes import Buckets
 from app.store.manifest import GraphName, Manifest
@@ -115,7 +115,7 @@ def test_a_graph_computes_as_much_as_is_said(tmp_path: Path, quantised: bool) ->
 
 def test_a_missing_modality_is_not_computed(engine: Engine, recorder: Recorder) -> None:
     both = make(1.0, 8, vocabulary=100)
-    engine.predict([Utterance(both.waveform, None), both, Utterance(None, both.input_ids)])
+    engine.predict([ModelInput(both.waveform, None), both, ModelInput(None, both.input_ids)])
     assert [len(feeds["waveform"]) for name, feeds in recorder.given if name == "audio_arousal"] == [1, 1]
     assert [len(feeds["input_ids"]) for name, feeds in recorder.given if name == "text_valence"] == [1, 1]
     assert [len(feeds["audio_mask"]) for name, feeds in recorder.given if name == "emotion"] == [1, 1, 1]
@@ -131,9 +131,9 @@ def test_a_full_queue_of_all_lengths_is_hardly_padded(folder: Path, manifest: Ma
 
 
 async def _all_at_once(
-    run: Callable[[Sequence[Utterance]], list[Prediction]], cost: Callable[[Utterance], int], items: list[Utterance]
+    run: Callable[[Sequence[ModelInput]], list[Prediction]], cost: Callable[[ModelInput], int], items: list[ModelInput]
 ) -> None:
-    batcher = Batcher[Utterance, Prediction]([run], cost, max_batch=16, max_cost=10_000)
+    batcher = Batcher[ModelInput, Prediction]([run], cost, max_batch=16, max_cost=10_000)
     batcher.start()
     await asyncio.gather(*(batcher.submit(item) for item in items))
     await batcher.close()

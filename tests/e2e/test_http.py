@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 import app.service
-from app.engine.engine import Prediction, Utterance
+from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model, load_model
 from app.errors import MaeumError
 from app.pipeline import predict
@@ -337,7 +337,7 @@ def test_a_failing_batch_answers_everyone_and_the_next_request_works(
 ) -> None:
     gate = Gate(model)
 
-    def fails_on_words(batch: list[Utterance]) -> list[Prediction]:
+    def fails_on_words(batch: list[ModelInput]) -> list[Prediction]:
         if any(utterance.input_ids is not None for utterance in batch):
             raise failure
         return gate(batch)

@@ -11,7 +11,7 @@ import soundfile
 import torch
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import load_model
 from app.settings import Settings
 from app.store.manifest import Manifest
@@ -90,7 +90,7 @@ def test_the_version_is_whole_and_has_its_precisions_and_a_checkpoint(
     verify(made[1], manifest)
     assert made[1].parts[-2:] == ("starter", "9.9.9")
     assert set(manifest.graphs) == {"int8", "fp16"}
-    assert manifest.checkpoint is not None
+    assert manifest.weights is not None
     assert (manifest.preset, manifest.width) == ("starter", 64)
     assert {path.name for path in made[1].iterdir()} == {"manifest.json", *(file.file for file in manifest.files())}
 
@@ -131,7 +131,7 @@ def test_the_version_answers(made: tuple[Path, Path], precision: str) -> None:
     voice = 0.2 * np.sin(np.arange(8_000) * 0.06).astype(np.float32)
     ids = model.tokenizer.encode("정말 좋아").ids
     voice_alone, words_alone, both = model.predict(
-        [Utterance(voice, None), Utterance(None, ids), Utterance(voice, ids)]
+        [ModelInput(voice, None), ModelInput(None, ids), ModelInput(voice, ids)]
     )
     assert (voice_alone.valence, words_alone.arousal) == (None, None)
     assert both.arousal == pytest.approx(voice_alone.arousal, abs=1e-2)

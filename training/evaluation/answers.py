@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.audio.decode import decode
-from app.engine.engine import Prediction
-from app.engine.engine import Utterance as Input
+from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model
 from app.errors import MaeumError
-from app.store.manifest import Heard
+from app.store.manifest import Available
 
 from ..data.microphone import Waveform
 from ..data.utterance import Utterance
@@ -73,7 +72,7 @@ class Answered:
         return "utterances", [u.id for u in self.utterances]
 
 
-def can(utterance: Utterance, heard: Heard) -> bool:
+def can(utterance: Utterance, heard: Available) -> bool:
     """Whether the utterance has what is to be heard."""
     return (heard == "text" or utterance.audio is not None) and (heard == "audio" or utterance.transcript is not None)
 
@@ -81,7 +80,7 @@ def can(utterance: Utterance, heard: Heard) -> bool:
 def answer(
     model: Model,
     utterances: Sequence[Utterance],
-    heard: Heard,
+    heard: Available,
     title: str,
     change: Callable[[Waveform], Waveform] | None = None,
 ) -> Answered:
@@ -100,8 +99,8 @@ def answer(
 
 
 def model_input(
-    model: Model, utterance: Utterance, heard: Heard, change: Callable[[Waveform], Waveform] | None = None
-) -> Input:
+    model: Model, utterance: Utterance, heard: Available, change: Callable[[Waveform], Waveform] | None = None
+) -> ModelInput:
     """Decoded and tokenised as in serving, the voice after a `change`.
 
     Raises EvaluationError, naming the file that cannot be heard.
@@ -115,4 +114,4 @@ def model_input(
             raise EvaluationError(f"{utterance.audio} of utterance {utterance.id} cannot be heard: {error}") from error
     if heard != "audio" and utterance.transcript is not None:
         ids = model.tokenizer.encode(utterance.transcript).ids
-    return Input(waveform, ids)
+    return ModelInput(waveform, ids)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from app.engine.load import Model
-from app.store.manifest import Heard, Temperatures
+from app.store.manifest import Available, Temperatures
 
 from ..data.utterance import Split, Utterance
 from ..metrics import fit_temperature
@@ -59,7 +59,7 @@ def fit_temperatures(measurements: Iterable[Measurement]) -> Temperatures:
     """
     judged = [measurement for measurement in measurements if measurement.subject == "emotion"]
 
-    def fitted(heard: Heard) -> float:
+    def fitted(heard: Available) -> float:
         chosen = [measurement for measurement in judged if measurement.heard == heard] or judged
         if not chosen:
             return 1.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.engine.load import Model
-from app.store.manifest import HEARD, Heard
+from app.store.manifest import AVAILABLE, Available
 
 from ..corpora.labels import MEAN_AROUSAL
 from ..data.utterance import Split, Utterance
@@ -37,7 +37,7 @@ class Measurement:
 
     subject: Subject
     part: str
-    heard: Heard
+    heard: Available
     answered: Answered
     classes: tuple[str, ...]
     temperature: float
@@ -69,7 +69,7 @@ def measure(model: Model, utterances: Sequence[Utterance], split: Split) -> Iter
     emotion = model.manifest.emotion
     for part, members in parts(utterances, split).items():
         rated = has_ratings(members)
-        for heard in HEARD:
+        for heard in AVAILABLE:
             subjects = {u.id: _subjects(u, heard, emotion.classes, rated) for u in members if can(u, heard)}
             asked = [u for u in members if subjects.get(u.id)]
             if not asked:
@@ -98,7 +98,7 @@ def has_ratings(utterances: Sequence[Utterance]) -> bool:
     return any(u.arousal is not None and u.arousal != MEAN_AROUSAL.get(u.emotion or "") for u in utterances)
 
 
-def _subjects(utterance: Utterance, heard: Heard, classes: Sequence[str], rated: bool) -> set[Subject]:
+def _subjects(utterance: Utterance, heard: Available, classes: Sequence[str], rated: bool) -> set[Subject]:
     """What this utterance's labels can judge of what is `heard`."""
     subjects: set[Subject] = set()
     if utterance.emotion in classes:

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from app.store.manifest import Heard
+from app.store.manifest import Available
 
 from ..metrics import reliability
 from .figures import AROUSED, Figures
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Told apart by the colour-blind (Okabe and Ito).
-COLOURS: dict[Heard, str] = {"audio": "#0072B2", "text": "#D55E00", "both": "#009E73"}
+COLOURS: dict[Available, str] = {"audio": "#0072B2", "text": "#D55E00", "both": "#009E73"}
 GREY = "#8a8f98"
 FEW = 10  # answers; fewer in a bin say little, and are drawn hollow
 DENSE = 500  # utterances; more would hide each other as points
@@ -29,7 +29,7 @@ MIN_STEP = 0.05  # of arousal and valence; labels that lie closer are binned
 MARGIN = 0.25  # of arousal and valence, around the scale
 
 
-def plot_confusion(heard: Mapping[Heard, Figures], classes: Sequence[str]) -> Figure:
+def plot_confusion(heard: Mapping[Available, Figures], classes: Sequence[str]) -> Figure:
     """Share of each true class that got each answer, a panel for each modality; grey rows did not occur."""
     figure, panels = _row(len(heard), width=4.3, height=4.3)
     for panel, (name, figures) in zip(panels, heard.items(), strict=True):
@@ -53,7 +53,7 @@ def plot_confusion(heard: Mapping[Heard, Figures], classes: Sequence[str]) -> Fi
     return figure
 
 
-def plot_reliability(heard: Mapping[Heard, tuple[Floats, Ints]]) -> Figure:
+def plot_reliability(heard: Mapping[Available, tuple[Floats, Ints]]) -> Figure:
     """How often answers of a confidence are right, of probabilities [utterances, classes] and truth, by modality."""
     figure = Figure(figsize=(4.0 * len(heard), 5.0), layout="constrained")
     grid = figure.subplots(2, len(heard), squeeze=False, sharex=True, gridspec_kw={"height_ratios": [4, 1]})
@@ -88,7 +88,7 @@ def plot_reliability(heard: Mapping[Heard, tuple[Floats, Ints]]) -> Figure:
     return figure
 
 
-def plot_recall(heard: Mapping[Heard, Figures], classes: Sequence[str]) -> Figure:
+def plot_recall(heard: Mapping[Available, Figures], classes: Sequence[str]) -> Figure:
     """Recall of each class that occurs with its interval, by modality; the line is answering at random."""
     names = [name for name in classes if any(name in figures["recall"] for figures in heard.values())]
     figure, (panel,) = _row(1, width=7.0, height=1.0 + 0.6 * len(names))

@@ -1,10 +1,10 @@
 """A measurement in one line, for the model card, the terminal and the head of the report."""
 
-from app.store.manifest import Heard
+from app.store.manifest import Available
 
 from .figures import Figures
 
-HEARD_TITLES: dict[Heard, str] = {"audio": "voice alone", "text": "words alone", "both": "voice and words"}
+HEARD_TITLES: dict[Available, str] = {"audio": "voice alone", "text": "words alone", "both": "voice and words"}
 FIGURE_TITLES = {
     "accuracy": "accuracy",
     "weighted_f1": "weighted F1",

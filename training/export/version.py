@@ -139,7 +139,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
         emotion=EmotionOutput(classes=config.emotion.classes, temperature=1.0),
         graphs={p: {name: stored(path) for name, path in paths[p].items()} for p in precisions},
         card=stored(folder / CARD_FILE),
-        checkpoint=stored(checkpoint) if checkpoint.is_file() else None,
+        weights=stored(checkpoint) if checkpoint.is_file() else None,
         drift={p: {output: float(f"{value:.2g}") for output, value in drifts[p].items()} for p in precisions},
         training={
             "text_encoder": Path(config.text.encoder).name,

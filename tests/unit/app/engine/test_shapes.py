@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.engine.engine import Engine, Utterance
+from app.engine.engine import Engine, ModelInput
 from app.engine.session import SIGNATURES, Device, open_session
 from app.engine.shapes import Buckets
 from app.store.manifest import GraphName, Manifest
@@ -67,8 +67,8 @@ def test_answers_are_the_same_in_buckets(
     bucketed = Engine(folder, manifest, "fp32", Device("cpu", threads), buckets, recorder.open)
     plain = Engine(folder, manifest, "fp32", Device("cpu", threads))
     words = np.array([2, 8, 9, 3])
-    both = [Utterance(make_speech(seconds, seed=row), words[row:]) for row, seconds in enumerate((1.0, 0.4, 1.9))]
-    batch = [*both, Utterance(make_speech(0.2), None), Utterance(None, words)]
+    both = [ModelInput(make_speech(seconds, seed=row), words[row:]) for row, seconds in enumerate((1.0, 0.4, 1.9))]
+    batch = [*both, ModelInput(make_speech(0.2), None), ModelInput(None, words)]
     for found, expected in zip(bucketed.predict(batch), plain.predict(batch), strict=True):
         assert found.arousal == pytest.approx(expected.arousal, abs=1e-5)
         assert found.valence == pytest.approx(expected.valence, abs=1e-5)

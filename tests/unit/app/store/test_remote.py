@@ -27,7 +27,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from onnx import external_data_helper, numpy_helper
 
 from app.cli import main
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import load_model
 from app.errors import (
     MaeumError,
@@ -108,7 +108,7 @@ def test_a_model_is_served_from_an_address(store: Path, kept: Path) -> None:
     memory.put(str(store / "starter"), "/models/starter", recursive=True)
     settings = Settings(model_store="memory://models", model_cache=kept, threads=1)
     here = load_model(Settings(model_store=store, threads=1))
-    batch = [Utterance(np.ones(8000, dtype=np.float32) / 4, np.array([2, 8, 3]))]
+    batch = [ModelInput(np.ones(8000, dtype=np.float32) / 4, np.array([2, 8, 3]))]
     assert load_model(settings).predict(batch) == here.predict(batch)
     # A version never changes, so the store is not needed a second time.
     memory.rm("/models", recursive=True)
@@ -271,7 +271,7 @@ def test_a_pickle_under_another_name_is_refused(remote: Path, kept: Path, kind: 
         elif name == "tokenizer.json":
             manifest["text"]["tokenizer"] = stored
         else:
-            manifest["card" if name == "MODEL_CARD.md" else "checkpoint"] = stored
+            manifest["card" if name == "MODEL_CARD.md" else "weights"] = stored
 
     _edit(remote, pin)
     with pytest.raises(ModelCorrupt, match=f"{name} is no .* no pickles"):

@@ -122,6 +122,18 @@ def test_one_temperature_is_that_of_everything_heard(version: Path) -> None:
     assert temperature == Temperatures(audio=1.099, text=1.099, both=1.099)
 
 
+def test_the_weights_were_once_named_checkpoint(version: Path) -> None:
+    path = version / "manifest.json"
+    content = json.loads(path.read_text())
+    stored = {**content["card"], "file": "checkpoint.safetensors"}
+    path.write_text(json.dumps({**content, "checkpoint": stored}))
+    manifest = load_manifest(version)
+    assert manifest.weights is not None and manifest.weights.file == "checkpoint.safetensors"
+    path.write_text(manifest.model_dump_json())
+    assert load_manifest(version) == manifest
+    assert "weights" in json.loads(path.read_text())
+
+
 def test_a_manifest_that_is_no_json(version: Path) -> None:
     (version / "manifest.json").write_text("{")
     with pytest.raises(ModelCorrupt, match="the file"):

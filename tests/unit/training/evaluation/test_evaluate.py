@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from app.engine.engine import Prediction
-from app.engine.engine import Utterance as Input
+from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model
 from app.store.manifest import (
-    HEARD,
-    Heard,
+    AVAILABLE,
+    Available,
     Manifest,
     Temperatures,
 )
@@ -236,9 +235,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> list[Utteran
 
 
 def test_every_utterance_is_asked_only_what_can_be_judged(model: Model, corpus: list[Utterance]) -> None:
-    asked: list[Input] = []
+    asked: list[ModelInput] = []
 
-    def predict(batch: Sequence[Input]) -> list[Prediction]:
+    def predict(batch: Sequence[ModelInput]) -> list[Prediction]:
         asked.extend(batch)
         return model.predict(batch)
 
@@ -275,7 +274,7 @@ def test_a_file_that_cannot_be_heard_is_named(model: Model, corpus: list[Utteran
         evaluate(model, [missing])
 
 
-def spoken(heard: Heard, sureness: float, temperature: float = 1.0) -> Measurement:
+def spoken(heard: Available, sureness: float, temperature: float = 1.0) -> Measurement:
     """Answers of a model whose logits are `sureness` times what would be right, given at its `temperature`."""
     random = np.random.default_rng(3)
     logits = random.standard_normal((4000, 5))
@@ -287,7 +286,7 @@ def spoken(heard: Heard, sureness: float, temperature: float = 1.0) -> Measureme
 def test_what_is_heard_has_its_own_temperature_whatever_it_was_answered_at() -> None:
     arousal = Measurement("arousal order", "c", "audio", answered(["sad", "angry"]), CLASSES, 1.0)
     found = fit_temperatures([spoken("audio", 3.0), spoken("text", 0.5, 0.7), spoken("both", 2.0, 4.0), arousal])
-    assert [found.of(heard) for heard in HEARD] == pytest.approx([3.0, 0.5, 2.0], rel=0.1)
+    assert [found.of(heard) for heard in AVAILABLE] == pytest.approx([3.0, 0.5, 2.0], rel=0.1)
 
 
 def test_answers_of_several_models_are_fitted_together() -> None:
@@ -304,14 +303,14 @@ def test_what_was_never_heard_has_the_temperature_of_all_answers() -> None:
 
 def test_calibration_asks_the_validation_utterances_in_every_way(model: Model, corpus: list[Utterance]) -> None:
     """Two of the six are neutral: whoever says so of all, and how surely, is right to be sure by a third."""
-    sure: dict[Heard, float] = {"audio": 0.6, "text": 0.9, "both": 1 / 3}
+    sure: dict[Available, float] = {"audio": 0.6, "text": 0.9, "both": 1 / 3}
 
-    def predict(batch: Sequence[Input]) -> list[Prediction]:
-        neutral = [sure[item.heard] for item in batch]
+    def predict(batch: Sequence[ModelInput]) -> list[Prediction]:
+        neutral = [sure[item.available] for item in batch]
         return [Prediction(3.0, 3.0, (p, *[(1 - p) / 4] * 4)) for p in neutral]
 
     found = calibrate(replace(model, runners=[predict]), corpus)
-    by_own_temperature = {heard: found.of(heard) / model.manifest.emotion.temperature.of(heard) for heard in HEARD}
+    by_own_temperature = {heard: found.of(heard) / model.manifest.emotion.temperature.of(heard) for heard in AVAILABLE}
     right = {heard: np.log(4 * p / (1 - p)) / np.log(2) for heard, p in sure.items()}
     assert by_own_temperature == pytest.approx(right, rel=0.02)
     assert calibrate(model, [u for u in corpus if u.split == "test"]) == Temperatures(audio=1, text=1, both=1)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import Model, load_model
 from app.pipeline import predict
 from app.settings import Settings
@@ -293,7 +293,7 @@ def test_a_voice_alone_and_words_alone_are_answered_too(served: tuple[Model, Set
 def test_a_short_utterance_takes_up_as_much_of_a_batch_as_a_long_one(served: tuple[Model, Settings]) -> None:
     model, _ = served
     for seconds, frames in ((1, FRAMES), (16, FRAMES), (60, 1 + 60 * 16000 // 512)):
-        utterance = Utterance(np.zeros(seconds * 16000, dtype=np.float32), None)
+        utterance = ModelInput(np.zeros(seconds * 16000, dtype=np.float32), None)
         assert utterance.positions(model.manifest) == frames + TOKENS
 
 
