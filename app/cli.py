@@ -104,7 +104,8 @@ def _predict(options: argparse.Namespace) -> int:
             tqdm.write(f"maeum: {path or 'transcript'}: {code}: {reason}", file=sys.stderr)
             failed = True
         else:
-            tqdm.write(_as_json(path, answer) if options.json else _as_text(path, answer), file=sys.stdout)
+            said = _as_json(path, answer) if options.json else _as_text(path, answer, model.manifest.scale)
+            tqdm.write(said, file=sys.stdout)
     return int(failed)
 
 
@@ -190,12 +191,13 @@ def _as_json(path: Path | None, answer: Answer) -> str:
     return json.dumps({"file": from_file, **answer.model_dump()}, ensure_ascii=False)
 
 
-def _as_text(path: Path | None, answer: Answer) -> str:
+def _as_text(path: Path | None, answer: Answer, scale: tuple[float, float]) -> str:
+    low, high = scale
     lines = [str(path) if path is not None else "transcript"]
     if answer.arousal is not None:
-        lines.append(f"  arousal  {answer.arousal:.2f}  (1 calm to 5 excited)")
+        lines.append(f"  arousal  {answer.arousal:.2f}  ({low:g} calm to {high:g} excited)")
     if answer.valence is not None:
-        lines.append(f"  valence  {answer.valence:.2f}  (1 negative to 5 positive)")
+        lines.append(f"  valence  {answer.valence:.2f}  ({low:g} negative to {high:g} positive)")
     ordered = sorted(answer.emotion.probabilities.items(), key=lambda item: -item[1])
     lines.append("  emotion  " + ", ".join(f"{label} {probability:.0%}" for label, probability in ordered))
     lines += [f"  warning  {warned.detail}" for warned in answer.warnings]

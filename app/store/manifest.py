@@ -98,7 +98,7 @@ class Manifest(_Frozen):
     )
     license: str = Field(description="SPDX id of the weights' licence")
     width: int = Field(description="The model dimension of both embeddings")
-    scale: tuple[float, float] = Field((1.0, 5.0), description="Lowest and highest arousal and valence")
+    scale: tuple[float, float] = Field(description="Lowest and highest arousal and valence")
     audio: AudioInput
     text: TextInput
     emotion: EmotionOutput

@@ -129,6 +129,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
         semantics=config.semantics,
         license=release.license,
         width=networks.audio.width,
+        scale=(1.0, 5.0),  # of the ratings in every corpus
         audio=AudioInput(
             sample_rate=SAMPLE_RATE,
             hop_length=HOP_LENGTH,
