@@ -33,10 +33,10 @@ class StoredFile(_Frozen):
 
 
 class AudioInput(_Frozen):
-    """What the audio graph takes: mono float32, -1..1."""
+    """The input of the audio graph: mono float32, -1..1."""
 
     sample_rate: int = Field(description="Hz")
-    hop_length: int = Field(description="Samples a frame; an utterance has 1 + samples // hop_length frames")
+    hop_length: int = Field(description="Samples per frame; an utterance has 1 + samples // hop_length frames")
     max_frames: int = Field(description="The model uses the first frames up to this number")
     whole_clip: bool = Field(
         False,
@@ -50,12 +50,12 @@ class AudioInput(_Frozen):
 
     @property
     def taken_samples(self) -> int | None:
-        """Where to cut a waveform before the graph; None where it takes the whole."""
+        """Samples to cut a waveform to; None where the graph takes it whole."""
         return None if self.whole_clip else self.max_samples
 
 
 class TextInput(_Frozen):
-    """What the text graph takes: token ids of this tokenizer, its special tokens included."""
+    """The input of the text graph: token ids of this tokenizer, special tokens included."""
 
     tokenizer: StoredFile
     max_tokens: int
@@ -86,7 +86,7 @@ class EmotionOutput(_Frozen):
 
 
 class Manifest(_Frozen):
-    """A version of a model: its graphs, what goes in, what comes out, how it was made and how good it is."""
+    """A version of a model: its graphs, their input and output, how it was made and how good it is."""
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -94,7 +94,7 @@ class Manifest(_Frozen):
     created: str = Field(description="Date, ISO 8601")
     preset: str
     semantics: Literal["masked", "original"] = Field(
-        description="`masked`: padding is never seen. `original`: computes as the published checkpoints did"
+        description="`masked`: padding has no effect. `original`: computes as the published checkpoints do"
     )
     license: str = Field(description="SPDX id of the weights' licence")
     width: int = Field(description="The model dimension of both embeddings")

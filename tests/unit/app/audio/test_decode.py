@@ -223,12 +223,12 @@ def test_wav_headers_that_contradict_themselves(header: bytes) -> None:
     ("data", "said"),
     [
         (b"#!AMR_MC1.0\n", "AMR of several channels"),
-        (b"hello, this is text", "no audio file"),
-        (b"RIFF\0\0\0\0AVI LIST", "no audio file"),
-        (b"\xff\xd8\xff\xe0JPEG", "no audio file"),
+        (b"hello, this is text", "not a known audio format"),
+        (b"RIFF\0\0\0\0AVI LIST", "not a known audio format"),
+        (b"\xff\xd8\xff\xe0JPEG", "not a known audio format"),
         (b"OggS" + b"\0" * 22 + b"\1\x10Speex   1.2", "neither Vorbis nor Opus"),
         (b"OggS", "neither Vorbis nor Opus"),
-        (b"ID3", "no audio file"),
+        (b"ID3", "not a known audio format"),
     ],
 )
 def test_other_formats_are_named_and_refused(data: bytes, said: str) -> None:

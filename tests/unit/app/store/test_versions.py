@@ -50,7 +50,7 @@ def test_what_is_not_there_is_said_with_what_is(many: Path, model: str) -> None:
 
 
 def test_an_absent_store_holds_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="holds nothing"):
+    with pytest.raises(ModelNotFound, match="has no versions"):
         find_version(tmp_path / "none", "starter")
 
 
@@ -98,8 +98,8 @@ def _edit(version: Path, changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "other"}, "named as its model"),
-        ({"version": "0.2.0"}, "named as its model"),
+        ({"name": "other"}, "a folder has its model"),
+        ({"version": "0.2.0"}, "a folder has its model"),
         ({"schema_version": 2}, "schema_version"),
         ({"surprise": 1}, "surprise"),
         ({"emotion": {"classes": ["sad"], "temperature": 0}}, "emotion.temperature"),
