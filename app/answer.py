@@ -82,7 +82,7 @@ class Answer(_Frozen):
     """From the transcript, on the manifest's `scale`: low is negative, high is positive. Null without a transcript."""
     emotion: Emotion
     modalities: list[Modality]
-    """What the emotion was judged from."""
+    """The modalities that the emotion was judged from."""
     audio: AudioInfo | None
     model: ModelName
     warnings: list[Warned]

@@ -39,7 +39,7 @@ class ReadTranscript:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the model takes, and what the answer says of it."""
+    """The model input, and the parts of the answer that are known before the prediction."""
 
     given: ModelInput
     audio: AudioInfo | None

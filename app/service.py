@@ -225,7 +225,7 @@ class Service:
         self.metrics.close()
 
     def _ready(self) -> Serving:
-        """What answers now. Raises NotReady."""
+        """The model and queue that answer now. Raises NotReady."""
         if self._failure is not None:
             raise NotReady(f"The model cannot be loaded ({self._failure.code}); the log says more.")
         if self._serving is None or not self._serving.alive:

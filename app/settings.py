@@ -21,7 +21,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    # Where to listen, and for how long
+    # Listening
 
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 accepts other machines."""
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     grace_s: int = Field(30, ge=1)
     """Seconds after that in which requests under way may finish."""
 
-    # What to serve, and where to run it
+    # Model and device
 
     model_store: str = str(Path(__file__).parents[1] / "model_store")
     """The model store, laid out as <name>/<version>/manifest.json: a folder, or an address that fsspec reads, such as
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0)
     """Threads inside one operator and, on a CPU, utterances at a time. 0: the number of physical cores."""
 
-    # What a request may be
+    # Bounds of a request
 
     max_body_bytes: int = Field(25_000_000, ge=1)
     """Largest request body. 25 MB holds an utterance in any format: 140 s of uncompressed CD audio."""
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     max_timeout_s: float = Field(60, gt=0)
     """Upper bound on X-Request-Timeout: a longer one is shortened to it."""
 
-    # How much at a time
+    # Capacity
 
     decoders: int = Field(2, ge=1)
     """Number of processes that decode audio."""
@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     """Most frames and tokens in one batch on a GPU, with padding; the default is four of the starter's longest
     utterances. It bounds memory, and how long the shortest waits for the longest."""
 
-    # Who may ask
+    # Access
 
     keys_file: Path | None = None
     """File of API keys, one per line: NAME SHA256 and optionally the word admin; `maeum key NAME` makes one. Read again
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     admin: bool = False
     """Whether /admin/reload is served. With a `keys_file` it needs a key marked admin."""
 
-    # What is written down
+    # Logs
 
     log_format: Literal["text", "json"] = "text"
     """text for people, json for machines. Neither contains any part of a request's content."""
