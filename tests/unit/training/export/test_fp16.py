@@ -77,7 +77,7 @@ def test_a_version_with_float16_graphs_is_whole_and_loads(tmp_path: Path) -> Non
     assert load_model(Settings(model_store=tmp_path / "shared", model="tiny", threads=1)).precision == "fp16"
 
     alone = load_manifest(export(run, tmp_path / "alone", release, ["fp16"]))
-    assert alone.checkpoint is None
+    assert alone.weights is None
     graphs: tuple[GraphName, ...] = ("audio_arousal", "text_valence")  # the classifier is too small to share anything
     for name in graphs:
         assert alone.graphs["fp16"][name].bytes > manifest.graphs["fp16"][name].bytes
