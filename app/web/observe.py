@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -31,11 +31,16 @@ from ..telemetry.metrics import (
     STAGES,
     Metrics,
 )
-from ..telemetry.tracing import TraceContext, parse_traceparent
+from ..telemetry.tracing import (
+    RequestSpan,
+    SpanContext,
+    Traces,
+    hexadecimal,
+    sender_context,
+    traceresponse,
+    unrecorded_child,
+)
 from .problems import problem_response
-
-if TYPE_CHECKING:
-    from ..telemetry.spans import RequestSpan, Traces
 
 _log = logging.getLogger(__name__)
 _access = logging.getLogger("app.access")
@@ -54,8 +59,8 @@ class _Request:
 
     id: str
     state: dict[str, Any]
-    place: TraceContext | None
-    span: "RequestSpan | None"
+    place: SpanContext | None
+    span: RequestSpan | None
     began: float = field(default_factory=time.perf_counter)
     received_bytes: int = 0
     status: int | None = None
@@ -82,7 +87,7 @@ class ObserveMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, traces: "Traces | None" = None, paths: Collection[str] = ()
+        self, app: ASGIApp, metrics: Metrics, traces: Traces | None = None, paths: Collection[str] = ()
     ) -> None:
         """`paths` are those of routes without parameters: they are known even where a request is refused before its
         route is looked up.
@@ -98,7 +103,7 @@ class ObserveMiddleware:
             return
         request = self._begin(scope)
         place = request.place
-        token = logs.context.set(logs.Context(request.id, *(place[:2] if place else ())))
+        token = logs.context.set(logs.Context(request.id, *(() if place is None else hexadecimal(place))))
 
         async def receive_counted() -> Message:
             message = await receive()
@@ -114,7 +119,7 @@ class ObserveMiddleware:
                 headers["X-Request-ID"] = request.id
                 headers["Server-Timing"] = _server_timing(request)
                 if place is not None:
-                    headers["traceresponse"] = str(place)
+                    headers["traceresponse"] = traceresponse(place)
             await send(message)
 
         try:
@@ -140,11 +145,12 @@ class ObserveMiddleware:
     def _begin(self, scope: Scope) -> _Request:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        parent = parse_traceparent(headers.getlist("traceparent"))
+        parent = sender_context(headers.getlist("traceparent"))
         span = None
+        place = None if parent is None else unrecorded_child(parent)
         if self._traces is not None and scope["path"] not in QUIET:
             span = self._traces.start(scope["method"], parent)
-        place = span.context if span is not None else parent and parent.unrecorded_child()
+            place = span.context
         request_id = given if _SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id

@@ -21,7 +21,6 @@ from app.errors import (
 )
 from app.telemetry.logs import context
 from app.telemetry.metrics import Metrics
-from app.telemetry.tracing import parse_traceparent
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers, problem_response
 
@@ -213,31 +212,6 @@ def test_lines_of_a_request_have_its_ids(client: TestClient) -> None:
     assert response.headers["traceresponse"] == f"00-{ids.trace_id}-{ids.span_id}-00"
     assert ids.span_id != PARENT[36:52]
     assert context.get() is None
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        [],
-        ["nonsense"],
-        [PARENT, PARENT],
-        [PARENT.upper()],
-        [PARENT + "-more"],
-        ["ff" + PARENT[2:]],
-        [PARENT.replace(PARENT[3:35], "0" * 32)],
-        [PARENT.replace(PARENT[36:52], "0" * 16)],
-        [PARENT + "\n"],
-    ],
-)
-def test_a_traceparent_that_is_not_valid_is_as_none(values: list[str]) -> None:
-    assert parse_traceparent(values) is None
-
-
-def test_traceparents_that_are_valid() -> None:
-    parsed = parse_traceparent([PARENT])
-    assert parsed is not None and str(parsed) == PARENT and parsed.sampled
-    later = parse_traceparent(["01" + PARENT[2:-2] + "00-more"])
-    assert later is not None and later.trace_id == parsed.trace_id and not later.sampled
 
 
 # Clients that go away
