@@ -43,7 +43,7 @@ from ..telemetry.tracing import (
 from .problems import problem_response
 
 _log = logging.getLogger(__name__)
-_access = logging.getLogger("app.access")
+_access = logging.getLogger(f"{logs.PACKAGE}.access")
 
 UNMATCHED = "unmatched"
 # Asked every few seconds by machines: while they go well they are neither traced nor, below debug, logged.
