@@ -24,7 +24,7 @@ from ..settings import Settings
 from .keys import Key, KeyRing
 from .problems import openapi_responses, problem_response
 from .rates import RateLimits
-from .state import route_path
+from .state import request_state, route_path
 
 _POLICY_VIOLATION = 1008
 
@@ -64,7 +64,7 @@ class OpenPaths:
 class AccessMiddleware:
     """Lets a request through that has a key, where there are `keys`, and that the rate limits have room for.
 
-    The key's name is then `scope["state"]["key_name"]`, None where none was asked for. Open paths and CORS preflights,
+    It puts the key's name into the request's state. Open paths and CORS preflights,
     which can carry no key, are neither asked for one nor counted. /admin takes a key marked admin and is never open. No
     WebSocket is served, so none is let through. Stands inside ObserveMiddleware.
     """
@@ -80,7 +80,6 @@ class AccessMiddleware:
             await WebSocketClose(_POLICY_VIOLATION)(scope, receive, send)
             return
         if scope["type"] == "http":
-            scope.setdefault("state", {})["key_name"] = None
             path = route_path(scope)
             admin = _is_admin(path)
             if not _is_preflight(scope) and (admin or path not in self.open_paths):
@@ -92,7 +91,7 @@ class AccessMiddleware:
 
     async def _refusal(self, scope: Scope, admin: bool) -> ASGIApp | None:
         """The answer to a request that may not go on, None for one that may, whose key's name is then in the state."""
-        request_id: str = scope["state"]["request_id"]
+        state = request_state(scope)
         key: Key | None = None
         unidentified: MaeumError | None = None
         if self.keys is not None:
@@ -103,12 +102,12 @@ class AccessMiddleware:
         name = key and key.name
         wait = await (self.rates.take(name) if unidentified is None else self.rates.take_refused())
         if wait:
-            return problem_response(RateLimited(), request_id, {"Retry-After": str(wait)})
+            return problem_response(RateLimited(), state.request_id, {"Retry-After": str(wait)})
         if unidentified is not None:
-            return problem_response(unidentified, request_id, {"WWW-Authenticate": "Bearer"})
-        scope["state"]["key_name"] = name
+            return problem_response(unidentified, state.request_id, {"WWW-Authenticate": "Bearer"})
+        state.key_name = name
         if admin and key is not None and not key.admin:
-            return problem_response(KeyNotAdmin(), request_id)
+            return problem_response(KeyNotAdmin(), state.request_id)
         return None
 
 

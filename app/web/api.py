@@ -34,6 +34,7 @@ from .schemas import (
     ReloadRequest,
     ReloadResponse,
 )
+from .state import request_state
 
 _DESCRIPTION = """\
 Arousal from the voice, valence from the words, an emotion from both, for one Korean utterance.
@@ -86,9 +87,10 @@ async def predict(
     Without audio `arousal` is null, without a transcript `valence` is; the emotion is judged by what there is.
     """
     work = service.predict(None if audio is None else audio.file, transcript)
-    answer = await while_wanted(work, request.state.deadline, request.receive)
-    request.state.timing = answer.timing_ms
-    return PredictResponse(**dict(answer), request_id=request.state.request_id)
+    state = request_state(request.scope)
+    answer = await while_wanted(work, state.deadline, request.receive)
+    state.timing_ms = answer.timing_ms.model_dump()
+    return PredictResponse(**dict(answer), request_id=state.request_id)
 
 
 @routes.head("/health/live", include_in_schema=False)

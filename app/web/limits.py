@@ -1,6 +1,6 @@
 """Bounds on a request: its size, the time it takes to arrive, what all bodies hold together, and how long it is wanted.
 
-Plain ASGI, so that a body is refused while it streams. The deadline (`scope["state"]["deadline"]`) counts from the
+Plain ASGI, so that a body is refused while it streams. The deadline counts from the
 first byte, so an upload counts towards it.
 """
 
@@ -25,6 +25,7 @@ from ..settings import Settings
 from ..telemetry.metrics import Metrics
 from .forms import Refusal
 from .problems import problem_response
+from .state import request_state
 
 Answer = TypeVar("Answer")
 
@@ -48,16 +49,16 @@ class UploadMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        settings, headers = self._settings, Headers(scope=scope)
+        settings, headers, state = self._settings, Headers(scope=scope), request_state(scope)
         try:
             started = asyncio.get_running_loop().time()
-            deadline = scope["state"]["deadline"] = started + self._allowed_s(headers)
+            deadline = state.deadline = started + self._allowed_s(headers)
             announced = headers.get("content-length", "")
             if announced.isdecimal() and int(announced) > settings.max_body_bytes:
                 raise self._too_large()
             self._admit(scope)
         except MaeumError as error:
-            await problem_response(error, scope["state"]["request_id"])(scope, receive, send)
+            await problem_response(error, state.request_id)(scope, receive, send)
             return
         arrives_until = min(deadline, started + settings.upload_timeout_s)
         received, complete = 0, False

@@ -9,15 +9,13 @@ import logging
 import random
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..answer import Timing
 from ..errors import (
     ClientGone,
     InternalError,
@@ -41,6 +39,7 @@ from ..telemetry.tracing import (
     unrecorded_child,
 )
 from .problems import problem_response
+from .state import RequestState, begin_request_state
 
 _log = logging.getLogger(__name__)
 _access = logging.getLogger(f"{logs.PACKAGE}.access")
@@ -57,8 +56,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class _Request:
     """One request while it is under way."""
 
-    id: str
-    state: dict[str, Any]
+    state: RequestState
     place: SpanContext | None
     span: RequestSpan | None
     began: float = field(default_factory=time.perf_counter)
@@ -66,11 +64,6 @@ class _Request:
     status: int | None = None
     answered: float | None = None
     gone: bool = False
-
-    @property
-    def timing_ms(self) -> Mapping[str, float]:
-        timing = self.state.get("timing")
-        return timing.model_dump() if isinstance(timing, Timing) else timing or {}
 
 
 class ObserveMiddleware:
@@ -81,9 +74,6 @@ class ObserveMiddleware:
 
     Exceptions that nothing else answered are answered here, and logged by where they happened, without any content of
     the request.
-
-    Of `scope["state"]` it reads what others put there: `problem`, the code of the problem that was answered; `timing`,
-    a Timing or the milliseconds of the stages that were finished; `key_name`, the name of the sender's key.
     """
 
     def __init__(
@@ -102,8 +92,8 @@ class ObserveMiddleware:
             await self.app(scope, receive, send)
             return
         request = self._begin(scope)
-        place = request.place
-        token = logs.context.set(logs.Context(request.id, *(() if place is None else hexadecimal(place))))
+        place, request_id = request.place, request.state.request_id
+        token = logs.context.set(logs.Context(request_id, *(() if place is None else hexadecimal(place))))
 
         async def receive_counted() -> Message:
             message = await receive()
@@ -116,7 +106,7 @@ class ObserveMiddleware:
             if message["type"] == "http.response.start":
                 request.status, request.answered = message["status"], time.perf_counter()
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request.id
+                headers["X-Request-ID"] = request_id
                 headers["Server-Timing"] = _server_timing(request)
                 if place is not None:
                     headers["traceresponse"] = traceresponse(place)
@@ -131,13 +121,13 @@ class ObserveMiddleware:
             if request.gone or request.status is not None:
                 raise
             stopped = NotReady("The service has stopped before the answer was ready; ask another one.")
-            await problem_response(stopped, request.id)(scope, receive, send_observed)
+            await problem_response(stopped, request_id)(scope, receive, send_observed)
         except Exception as error:  # noqa: BLE001 - the last boundary: the process must not die of a request
-            _log.error("Request %s failed.\n%s", request.id, traceback_without_values(error))
+            _log.error("Request %s failed.\n%s", request_id, traceback_without_values(error))
             if request.status is None:
-                await problem_response(InternalError(), request.id)(scope, receive, send_observed)
+                await problem_response(InternalError(), request_id)(scope, receive, send_observed)
             else:
-                request.state["problem"] = InternalError.code
+                request.state.problem = InternalError.code
         finally:
             self._end(scope, request)
             logs.context.reset(token)
@@ -152,19 +142,18 @@ class ObserveMiddleware:
             span = self._traces.start(scope["method"], parent)
             place = span.context
         request_id = given if _SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        return _Request(request_id, state, place, span)
+        return _Request(begin_request_state(scope, request_id), place, span)
 
     def _end(self, scope: Scope, request: _Request) -> None:
-        problem: str | None = ClientGone.code if request.gone else request.state.get("problem")
+        state = request.state
+        problem = ClientGone.code if request.gone else state.problem
         # Where nothing was answered, the server answers 500.
         status = ClientGone.status if request.gone else request.status or InternalError.status
         route = self._route(scope)
         method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
         seconds = time.perf_counter() - request.began
         self._metrics.request(route, method, status, seconds)
-        self._metrics.stages(request.timing_ms)
+        self._metrics.stages(state.timing_ms)
         if problem is not None:
             self._metrics.rejected(problem)
         if request.span is not None:
@@ -172,8 +161,8 @@ class ObserveMiddleware:
                 route=None if route == UNMATCHED else route,
                 status=status,
                 problem=problem,
-                request_id=request.id,
-                timing_ms=request.timing_ms,
+                request_id=state.request_id,
+                timing_ms=state.timing_ms,
                 answered=request.answered,
             )
         level = logging.DEBUG if route in QUIET and status < 400 else logging.INFO
@@ -184,7 +173,7 @@ class ObserveMiddleware:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "received_bytes": request.received_bytes,
-                "key": request.state.get("key_name"),
+                "key": state.key_name,
                 "problem": problem,
             }
             _access.log(level, "%s %s %d", method, route, status, extra=fields)
@@ -198,7 +187,7 @@ class ObserveMiddleware:
 
 
 def _server_timing(request: _Request) -> str:
-    timing_ms = request.timing_ms
+    timing_ms = request.state.timing_ms
     stages = [(stage, timing_ms[stage]) for stage in STAGES if stage in timing_ms]
     total = (time.perf_counter() - request.began) * 1000
     return ", ".join(f"{name};dur={milliseconds:.2f}" for name, milliseconds in [*stages, ("total", total)])

@@ -38,6 +38,7 @@ from ..errors import (
 )
 from .forms import Refusal
 from .schemas import Problem
+from .state import request_state
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -83,7 +84,7 @@ class _ProblemResponse(JSONResponse):
         self._code = problem["code"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["problem"] = self._code
+        request_state(scope).problem = self._code
         await super().__call__(scope, receive, send)
 
 
@@ -112,23 +113,23 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(MaeumError)
     async def known(request: Request, error: MaeumError) -> JSONResponse:
-        return problem_response(error, request.state.request_id)
+        return problem_response(error, request_state(request.scope).request_id)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         # Only the names of the fields: the messages may quote what was sent.
         fields = sorted({str(detail["loc"][-1]) for detail in error.errors()})
         sentence = f"Wrong: {', '.join(fields)}. {InvalidRequest.sentence}"
-        return problem_response(InvalidRequest(sentence), request.state.request_id)
+        return problem_response(InvalidRequest(sentence), request_state(request.scope).request_id)
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
-        return problem_response(refusal.error, request.state.request_id)
+        return problem_response(refusal.error, request_state(request.scope).request_id)
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:
         kind = _FRAMEWORK_ERRORS.get(error.status_code, InvalidRequest if error.status_code < 500 else InternalError)
-        response = problem_response(kind(), request.state.request_id)
+        response = problem_response(kind(), request_state(request.scope).request_id)
         response.headers.update(error.headers or {})
         return response
 

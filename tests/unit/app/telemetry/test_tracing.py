@@ -17,7 +17,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from starlette.testclient import TestClient
 
-from app.answer import Timing
 from app.errors import InferenceFailed, QueueFull, SettingsInvalid
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import (
@@ -31,6 +30,7 @@ from app.telemetry.tracing import (
 )
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers
+from app.web.state import request_state
 from tests.support import ROOT
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -119,7 +119,7 @@ def serve(traces: Traces | None) -> TestClient:
     async def predict(request: Request) -> None:
         async with request.form():
             pass
-        request.state.timing = Timing(decode=4.0, queue=0.5, inference=30.0)
+        request_state(request.scope).timing_ms = {"decode": 4.0, "queue": 0.5, "inference": 30.0}
 
     @app.post("/full")
     async def full() -> None:
@@ -127,7 +127,7 @@ def serve(traces: Traces | None) -> TestClient:
 
     @app.post("/failed")
     async def failed(request: Request) -> None:
-        request.state.timing = {"decode": 2.0}
+        request_state(request.scope).timing_ms = {"decode": 2.0}
         raise InferenceFailed
 
     @app.get("/health/live")

@@ -12,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from app.answer import Timing
 from app.errors import (
     ClientGone,
     DeadlineExceeded,
@@ -23,6 +22,7 @@ from app.telemetry.logs import context
 from app.telemetry.metrics import Metrics
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers, problem_response
+from app.web.state import request_state
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -39,8 +39,9 @@ def client(metrics: Metrics) -> TestClient:
     @app.post("/predict")
     async def predict(request: Request) -> str:
         await request.body()
-        request.state.timing = Timing(decode=4.0, queue=0.5, inference=30.0)
-        request.state.key_name = "laptop"
+        state = request_state(request.scope)
+        state.timing_ms = {"decode": 4.0, "queue": 0.5, "inference": 30.0}
+        state.key_name = "laptop"
         return "answer"
 
     @app.get("/things/{name}")
@@ -54,7 +55,7 @@ def client(metrics: Metrics) -> TestClient:
 
     @app.get("/late")
     async def late(request: Request) -> None:
-        request.state.timing = {"decode": 4.0}
+        request_state(request.scope).timing_ms = {"decode": 4.0}
         raise DeadlineExceeded
 
     @app.get("/broken")
@@ -76,7 +77,7 @@ def client(metrics: Metrics) -> TestClient:
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and (b"x-refuse", b"1") in scope["headers"]:
-                await problem_response(RateLimited(), scope["state"]["request_id"])(scope, receive, send)
+                await problem_response(RateLimited(), request_state(scope).request_id)(scope, receive, send)
             else:
                 await self.app(scope, receive, send)
 
@@ -263,7 +264,7 @@ def test_a_client_that_went_away_is_499_whatever_is_then_answered(metrics: Metri
         await problem_response(QueueFull(), "r")(scope, receive, send)
 
     async def raises(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"]["timing"] = {"decode": 3.0}
+        request_state(scope).timing_ms = {"decode": 3.0}
         raise ClientGone
 
     _observe(answers_anyway, metrics, {"type": "http.disconnect"})
