@@ -1,6 +1,7 @@
 """Serving: one utterance in, arousal, valence and emotion out. Imports neither torch nor `training`.
 
 cli           the commands
+main          the application for `fastapi dev` and `uvicorn app.main:app`
 web           HTTP: routes, what surrounds them, and the process that serves them
 service       the model's life: loaded, ready, exchanged, drained
 pipeline      from a file and words to an answer

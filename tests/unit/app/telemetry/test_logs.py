@@ -168,16 +168,16 @@ def test_the_package_may_be_installed_under_another_name(tmp_path: Path) -> None
 import importlib, logging, pkgutil, sys
 import house
 from house.telemetry.logs import configure
+configure("json", "info")
 for module in pkgutil.walk_packages(house.__path__, "house."):
     importlib.import_module(module.name)
-configure("json", "info")
 logging.getLogger("house.access").info("GET /model 200", extra={"status": 200})
 print([name for name in [*sys.modules, *logging.root.manager.loggerDict] if name.partition(".")[0] == "app"])
 """
     path = {**os.environ, "PYTHONPATH": str(tmp_path)}
     ran = subprocess.run([sys.executable, "-c", code], env=path, cwd=tmp_path, capture_output=True, text=True)
     assert ran.stdout == "[]\n", ran.stderr
-    (line,) = lines(ran.stderr)
+    *_, line = lines(ran.stderr)
     assert (line["logger"], line["status"]) == ("house.access", 200)
 
 
