@@ -1,7 +1,7 @@
-"""What is known of every request: its id and place in a trace, its line in the log, its numbers, its span.
+"""Observes every request: its id and trace, its log line, its metrics and its span.
 
-Plain ASGI, so that bodies and answers stream through. It reads no body and knows no path: what it writes and counts is
-the template of the route.
+Plain ASGI, so that bodies and answers stream through. It reads no body and records no path, only the template of the
+route.
 """
 
 import asyncio
@@ -45,10 +45,10 @@ _log = logging.getLogger(__name__)
 _access = logging.getLogger(f"{logs.PACKAGE}.access")
 
 UNMATCHED = "unmatched"
-# Asked every few seconds by machines: while they go well they are neither traced nor, below debug, logged.
+# Probed every few seconds: a success is not traced, and logged only at debug.
 QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
 
-# What may stand in a log line and a header without a thought.
+# Safe in a log line and in a header.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -67,20 +67,20 @@ class _Request:
 
 
 class ObserveMiddleware:
-    """Surrounds every request, as the outermost middleware.
+    """Surrounds every request; only `app.web.browsers` is further out.
 
-    A request has the sender's X-Request-ID if it is sane, else a new one; the answer brings it in the same header,
-    with the times of its stages in `Server-Timing` and its place in the sender's trace in `traceresponse`.
+    A request keeps the sender's X-Request-ID if it is sane, else it gets a new one. The answer has it in the same
+    header, the times of its stages in `Server-Timing`, and its place in the sender's trace in `traceresponse`.
 
-    Exceptions that nothing else answered are answered here, and logged by where they happened, without any content of
-    the request.
+    Exceptions that nothing else has handled are answered here, and logged by their place in the code, without any
+    content of the request.
     """
 
     def __init__(
         self, app: ASGIApp, metrics: Metrics, traces: Traces | None = None, paths: Collection[str] = ()
     ) -> None:
-        """`paths` are those of routes without parameters: they are known even where a request is refused before its
-        route is looked up.
+        """`paths` are those of routes without parameters: they stand for the route of a request that is refused before
+        its route is looked up.
         """
         self.app = app
         self._metrics = metrics
@@ -117,12 +117,12 @@ class ObserveMiddleware:
         except (ClientGone, ClientDisconnect):
             request.gone = request.status is None
         except asyncio.CancelledError:
-            # The server's, when the time to finish is over.
+            # By the server, when `grace_s` is over.
             if request.gone or request.status is not None:
                 raise
-            stopped = NotReady("The service has stopped before the answer was ready; ask another one.")
+            stopped = NotReady("The service stopped before the answer was ready; send the request to another one.")
             await problem_response(stopped, request_id)(scope, receive, send_observed)
-        except Exception as error:  # noqa: BLE001 - the last boundary: the process must not die of a request
+        except Exception as error:  # noqa: BLE001 - the last boundary: no request may end the process
             _log.error("Request %s failed.\n%s", request_id, traceback_without_values(error))
             if request.status is None:
                 await problem_response(InternalError(), request_id)(scope, receive, send_observed)
@@ -179,7 +179,7 @@ class ObserveMiddleware:
             _access.log(level, "%s %s %d", method, route, status, extra=fields)
 
     def _route(self, scope: Scope) -> str:
-        """The template of the route that was looked up."""
+        """The template of the request's route, `UNMATCHED` without one."""
         template = getattr(scope.get("route"), "path_format", None)
         if isinstance(template, str):
             return template

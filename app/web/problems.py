@@ -1,4 +1,4 @@
-"""How a failure becomes an HTTP answer: RFC 9457 `application/problem+json`, and its place in the OpenAPI document."""
+"""Failures as HTTP answers, RFC 9457 `application/problem+json`, and their place in the OpenAPI document."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -42,7 +42,7 @@ from .state import request_state
 
 MEDIA_TYPE = "application/problem+json"
 
-# Everything that POST /predict can answer instead of a prediction.
+# Every failure of POST /predict.
 PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     BodyTooLarge,
     UploadTooSlow,
@@ -67,15 +67,15 @@ PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     DeadlineExceeded,
 )
 
-# What the framework itself raises, by status.
+# The framework's own failures, by status.
 _FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotAllowed}
 
-# Seconds. A batch takes less than one, and so does the rest of most loads.
+# Seconds. A batch takes less than one, and so does the rest of loading, mostly.
 _RETRY_AFTER = dict.fromkeys([error.code for error in (QueueFull, UploadsFull, NotReady, DecoderUnavailable)], "1")
 
 
 class _ProblemResponse(JSONResponse):
-    """A problem. When it is sent it leaves its code in the request's state, where `app.web.observe` finds it."""
+    """A problem. Sending it puts its code into the request's state, for `app.web.observe`."""
 
     media_type = MEDIA_TYPE
 
@@ -89,14 +89,14 @@ class _ProblemResponse(JSONResponse):
 
 
 def problem_response(error: MaeumError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """`error` as an answer, with `headers`, which may say a better Retry-After than the usual."""
+    """`error` as an answer, with `headers`, which may replace the usual Retry-After."""
     usual = {"Retry-After": _RETRY_AFTER[error.code]} if error.code in _RETRY_AFTER else {}
     problem = _problem(type(error), str(error), request_id)
     return _ProblemResponse(problem.model_dump(), error.status, {**usual, **(headers or {})})
 
 
 def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may fail with `errors`: an example of each, by status."""
+    """The `responses` of a route that may fail with `errors`, by status, with an example of each."""
     responses: dict[int | str, dict[str, Any]] = {}
     for error in sorted(errors, key=lambda error: error.status):
         empty = {"schema": Problem.model_json_schema(), "examples": {}}
@@ -109,7 +109,7 @@ def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, An
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Makes every failure that reaches the framework answer as a problem. Unexpected ones are `app.web.observe`'s."""
+    """Answers every failure that reaches the framework as a problem. `app.web.observe` answers unexpected ones."""
 
     @app.exception_handler(MaeumError)
     async def known(request: Request, error: MaeumError) -> JSONResponse:
@@ -119,7 +119,7 @@ def add_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         # Only the names of the fields: the messages may quote what was sent.
         fields = sorted({str(detail["loc"][-1]) for detail in error.errors()})
-        sentence = f"Wrong: {', '.join(fields)}. {InvalidRequest.sentence}"
+        sentence = f"Invalid: {', '.join(fields)}. {InvalidRequest.sentence}"
         return problem_response(InvalidRequest(sentence), request_state(request.scope).request_id)
 
     @app.exception_handler(Refusal)
