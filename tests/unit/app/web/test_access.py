@@ -22,6 +22,7 @@ from app.web.browsers import add_pages
 from app.web.keys import new_key
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers
+from app.web.state import request_state
 
 KEY, LINE = new_key("alice")
 ADMIN, ADMIN_LINE = new_key("root", admin=True)
@@ -40,7 +41,7 @@ def build(settings: Settings) -> FastAPI:
     add_handlers(app)
 
     async def asked(request: Request) -> dict[str, Any]:
-        return {"key_name": request.state.key_name}
+        return {"key_name": request_state(request.scope).key_name}
 
     for path in ("/", "/predict", "/health", "/health/ready", "/healthx", "/admin/reload", "/administrator", "/Health"):
         app.add_api_route(path, asked, methods=["GET", "POST"], include_in_schema=False)
