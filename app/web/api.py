@@ -41,8 +41,8 @@ Emotion of Korean utterances: arousal from audio, valence from a transcript, an 
 
 | field | scale | needs |
 | --- | --- | --- |
-| `arousal` | 1 (calm) to 5 (excited) | audio |
-| `valence` | 1 (negative) to 5 (positive) | transcript |
+| `arousal` | {low} (calm) to {high} (excited) | audio |
+| `valence` | {low} (negative) to {high} (positive) | transcript |
 | `emotion.probabilities` | 0 to 1, calibrated on validation data; they sum to 1 | audio, transcript or both |
 
 The ends of the two scales and the emotion classes are the model's: `manifest.scale` and `manifest.emotion.classes` of
@@ -229,7 +229,6 @@ def create_app(
         redoc_url=None,
         title="Maeum",
         version=__version__,
-        description=_DESCRIPTION,
         openapi_tags=_TAGS,
         lifespan=lifespan,
         # So that a long transcript is `transcript_too_long`, not a form part that is too large.
@@ -248,7 +247,7 @@ def create_app(
     for router in served:
         app.include_router(router)
     add_handlers(app)
-    _describe_form(app, settings)
+    _describe(app, settings, service)
     # The last added is the outermost.
     app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), metrics=service.metrics)
     add_access(app, settings)
@@ -258,12 +257,20 @@ def create_app(
     return app
 
 
-def _describe_form(app: FastAPI, settings: Settings) -> None:
-    """Adds to the OpenAPI document that a form has at least one field, and no unknown ones."""
+def _describe(app: FastAPI, settings: Settings, service: Service) -> None:
+    """Adds to the OpenAPI document the served model's scale, and that a form has a field at least and no unknown ones.
+
+    The document is made anew at each request, since the model may have been exchanged.
+    """
     described = app.openapi
 
-    def with_form() -> dict[str, Any]:
+    def completed() -> dict[str, Any]:
         document = described()
+        try:
+            low, high = (f"{end:g}" for end in service.model.manifest.scale)
+        except NotReady:
+            low, high = "lowest", "highest"
+        document["info"]["description"] = _DESCRIPTION.format(low=low, high=high)
         body = document["paths"]["/predict"]["post"]["requestBody"]
         body["required"] = True
         (schema,) = [schema for name, schema in document["components"]["schemas"].items() if name.startswith("Body_")]
@@ -271,7 +278,7 @@ def _describe_form(app: FastAPI, settings: Settings) -> None:
         schema["properties"]["transcript"]["maxLength"] = settings.max_transcript_characters
         return document
 
-    app.openapi = with_form  # type: ignore[method-assign] # as FastAPI documents it
+    app.openapi = completed  # type: ignore[method-assign] # as FastAPI documents it
 
 
 def _admit(service: Service) -> Callable[[Scope], None]:
