@@ -25,7 +25,7 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup ## times the engine beside the original; some minutes, on a machine that does nothing else
-	$(BIN)/python benchmarks/table.py
+	$(BIN)/python -m benchmarks.table
 
 fuzz: setup ## hostile files and requests for some minutes; FUZZ_SECONDS=3600 for longer
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'

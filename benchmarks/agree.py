@@ -1,6 +1,6 @@
 """Whether an engine answers as the CPU does in float32: every head, unequal lengths, a modality missing.
 
-    python benchmarks/agree.py --preset paper --provider cuda --precision fp16
+    python -m benchmarks.agree --preset paper --provider cuda --precision fp16
 
 Not a benchmark of speed: what `gpu.sh` asks before it measures. Fails where an answer is off by more than the version's
 manifest says, or for fp32 by more than 1e-4, and where an answer changes with its batch by as much.
@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from case import add_options, read, version
-from lengths import draw_lengths, make
-
 from app.engine.engine import Prediction, Utterance
 from app.engine.load import load_model
+
+from .workload.case import add_options, read, version
+from .workload.lengths import draw_lengths, make
 
 UTTERANCES = 48
 FP32 = 1e-4

@@ -1,6 +1,6 @@
 """Times the engine: utterances in memory to predictions. No HTTP, no decoding, no tokenising, no queue.
 
-    python benchmarks/engine.py --preset paper --seconds 3.2 --tokens 20 --batch 1 --beside-original --json
+    python -m benchmarks.engine --preset paper --seconds 3.2 --tokens 20 --batch 1 --beside-original --json
 
 With `--beside-original` it takes turns with `original.py`, each in a process of its own, and gives the ratio of their
 rates with a 95 % interval over the rounds. `share_of_ceiling` is the useful work, utterances alone and unpadded, over
@@ -13,11 +13,12 @@ from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
-from case import Case, add_options, gflop_per_utterance, read
-from ceiling import matmul_ceiling
-from turns import Call, Turn, Worker, serve_turns
 
 from app.engine.load import load_model
+
+from .harness.ceiling import matmul_ceiling
+from .harness.turns import Call, Turn, Worker, serve_turns
+from .workload.case import Case, add_options, gflop_per_utterance, read
 
 ROUNDS = 7
 RESAMPLES = 10_000
@@ -60,14 +61,14 @@ def measure(
     gflop = gflop_per_utterance(case)
     ceilings = [matmul_ceiling(settings.precision, settings.threads, case.provider)]
     turn = Turn(seconds / ROUNDS, None if count is None else -(-count // ROUNDS))
-    scripts = ["engine.py", "original.py"] if beside_original else ["engine.py"]
+    modules = ["benchmarks.engine", "benchmarks.original"] if beside_original else ["benchmarks.engine"]
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(script, [*case.arguments(), "--worker"])) for script in scripts]
+        workers = [stack.enter_context(Worker(module, [*case.arguments(), "--worker"])) for module in modules]
         rounds = [[worker.take(turn) for worker in workers] for _ in range(ROUNDS)]
     # Before and after: whatever else the machine did meanwhile should not make the engine look better.
     ceilings.append(matmul_ceiling(settings.precision, settings.threads, case.provider))
     ceiling = max((value for value in ceilings if value is not None), default=None)
-    own, *other = ([durations[side] for durations in rounds] for side in range(len(scripts)))
+    own, *other = ([durations[side] for durations in rounds] for side in range(len(modules)))
     durations = np.concatenate(own)
     rate = len(durations) * case.batch / float(durations.sum())
     row: dict[str, object] = {

@@ -7,7 +7,7 @@
 
 "lost" is a request whose connection was made and broken without an answer; "refused" one whose connection was not made.
 
-    python benchmarks/faults.py [--times 10] [--save faults]
+    python -m benchmarks.faults [--times 10] [--save faults]
 """
 
 import argparse
@@ -24,8 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from machine import save
-from processes import free_port
+
+from .harness.machine import save
+from .harness.processes import free_port
 
 CLIENTS = 8
 CLIP = Path(__file__).parents[1] / "examples" / "thanks.wav"

@@ -13,7 +13,7 @@ for preset in paper starter; do
   for precision in fp32 fp16; do
     # The starter ships no float32 graphs.
     [ "$preset-$precision" = starter-fp32 ] && continue
-    "$venv/bin/python" benchmarks/agree.py --preset "$preset" --provider cuda --precision "$precision"
+    "$venv/bin/python" -m benchmarks.agree --preset "$preset" --provider cuda --precision "$precision"
   done
 done
-"$venv/bin/python" benchmarks/table.py --provider cuda
+"$venv/bin/python" -m benchmarks.table --provider cuda

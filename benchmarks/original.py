@@ -1,6 +1,6 @@
 """The same networks run as the original's code ran them: torch, eager, float32, always padded to the full length.
 
-    python benchmarks/original.py --preset paper --batch 1
+    python -m benchmarks.original --preset paper --batch 1
 
 512 frames and 64 tokens, whatever is said: --seconds, --tokens and --mix change nothing. Here the utterances are that
 long, so that nothing is masked: what is computed and what it costs are the same. The front-end is ours, in torch; the
@@ -12,15 +12,16 @@ import json
 from functools import partial
 
 import torch
-from case import Case, Preset, add_options, read, version
-from lengths import MAX_FRAMES, MAX_TOKENS, make, of_frames
-from paper import rule_made_networks
 from torch import Tensor
-from turns import Turn, serve_turns, take, warm_up
 
 from app.engine.load import physical_cores
 from training.networks.files import load_checkpoint
 from training.networks.networks import Networks
+
+from .harness.turns import Turn, serve_turns, take, warm_up
+from .workload.case import Case, Preset, add_options, read, version
+from .workload.lengths import MAX_FRAMES, MAX_TOKENS, make, of_frames
+from .workload.paper import rule_made_networks
 
 
 def main() -> None:

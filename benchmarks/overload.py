@@ -7,7 +7,7 @@
 
 An accepted request is one that is not answered 429 at once; it must be answered 200. "failed" is no answer at all.
 
-    python benchmarks/overload.py [--times 10] [--overload-seconds 60] [--save overload]
+    python -m benchmarks.overload [--times 10] [--overload-seconds 60] [--save overload]
 """
 
 import argparse
@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import subject
-from load import Generator, Result
-from machine import save
-from processes import Service
-from subject import Subject
+from .harness.load import Generator, Result
+from .harness.machine import save
+from .harness.processes import Service
+from .workload import subject
+from .workload.subject import Subject
 
 SHARE = 0.7
 REST_S = 5.0

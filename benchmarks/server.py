@@ -7,7 +7,7 @@
 
 A run is whole passes over the utterances, so that all runs meet the same work, and the figure is the median of rounds.
 
-    python benchmarks/server.py [--mix 32] [--requests 2000] [--save server]
+    python -m benchmarks.server [--mix 32] [--requests 2000] [--save server]
 """
 
 import argparse
@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import subject
-from alone import EngineAlone
-from load import Generator, Result
-from machine import save
-from processes import Service
-from subject import Subject
+from .harness.alone import EngineAlone
+from .harness.load import Generator, Result
+from .harness.machine import save
+from .harness.processes import Service
+from .workload import subject
+from .workload.subject import Subject
 
 CONCURRENCY = (1, 2, 4, 8, 16)
 OPEN_SHARE = 0.7
@@ -37,7 +37,7 @@ Row = dict[str, object]
 def measure(what: Subject, run_s: float, rounds: int, requests: int) -> Iterator[Row]:
     """Yields a row for each thing measured. A closed run takes about `run_s`, an open one five times as long."""
     generator = Generator([one.request() for one in what.spoken])
-    engine = EngineAlone(what.settings, what.spoken)
+    engine = EngineAlone(what.settings, [(one.wav, one.transcript) for one in what.spoken])
     with tempfile.TemporaryDirectory() as folder, what.serve(Path(folder)) as service:
         yield {"kind": "start", "ready_s": round(service.wait(READY), 2), **service.memory()}
         one_pass_s = len(what.spoken) / engine.throughput(1, 1)

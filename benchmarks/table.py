@@ -1,8 +1,8 @@
 """All figures of the engine: what `make bench` runs. Writes `results/engine.json` and prints the table as Markdown.
 
-python benchmarks/table.py                      # some minutes
-python benchmarks/table.py --for 1 --only starter
-python benchmarks/table.py --provider cuda      # on a machine with a GPU: results/gpu.json
+python -m benchmarks.table                      # some minutes
+python -m benchmarks.table --for 1 --only starter
+python -m benchmarks.table --provider cuda      # on a machine with a GPU: results/gpu.json
 """
 
 import argparse
@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, get_args
 
-from case import Case, Preset
-from engine import measure
-from lengths import Length
-from machine import save
-
 from app.settings import Precision, Provider
+
+from .engine import measure
+from .harness.machine import save
+from .workload.case import Case, Preset
+from .workload.lengths import Length
 
 Row = tuple[Length | None, int]  # None for KEMDy20's lengths, and the batch
 SHORT, FULL = Length(3.2, 20), Length(16.3, 64)

@@ -10,7 +10,8 @@ from typing import Any
 
 import aiohttp  # type: ignore[import-not-found]
 import bentoml  # type: ignore[import-not-found]
-from graphs import MAX_BATCH, Graphs, Reader, Utterance
+
+from .graphs import MAX_BATCH, Graphs, Reader, Utterance
 
 _QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 

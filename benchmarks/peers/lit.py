@@ -6,8 +6,9 @@ LitServe decodes in the inference process, and batches what lies in its queue wh
 from typing import Any
 
 import litserve  # type: ignore[import-not-found]
-from graphs import BATCH_WAIT_S, MAX_BATCH, PORT, Graphs, Reader, Utterance
 from starlette.requests import Request
+
+from .graphs import BATCH_WAIT_S, MAX_BATCH, PORT, Graphs, Reader, Utterance
 
 
 class Maeum(litserve.LitAPI):  # type: ignore[misc]

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import ray  # type: ignore[import-not-found]
 from fastapi import FastAPI, File, Form, UploadFile
-from graphs import BATCH_WAIT_S, MAX_BATCH, PORT, Graphs, Reader, Utterance
 from ray import serve
+
+from .graphs import BATCH_WAIT_S, MAX_BATCH, PORT, Graphs, Reader, Utterance
 
 application = FastAPI()
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from lengths import MAX_FRAMES, Length, draw_frames, draw_lengths, make, of_frames
+
+from benchmarks.workload.lengths import MAX_FRAMES, Length, draw_frames, draw_lengths, make, of_frames
 
 DRAWS = 20_000
 

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
-from client import predict_request
-from load import Generator, Result, closed_loop, open_loop
+
+from benchmarks.harness.client import predict_request
+from benchmarks.harness.load import Generator, Result, closed_loop, open_loop
 
 Answering = Callable[[int], Awaitable[str]]
 Load = Callable[[tuple[str, int]], Awaitable[Result]]

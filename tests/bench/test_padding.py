@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lengths import draw_lengths, make
 from numpy.typing import NDArray
-from work import flops
 
 from app.engine.batcher import PADDING, Batcher
 from app.engine.engine import Engine, Prediction, Utterance
@@ -17,6 +15,8 @@ from app.engine.session import Device, open_session
 from app.engine.shapes import Buckets
 from app.pipeline import positions
 from app.store.manifest import GraphName, Manifest
+from benchmarks.harness.work import flops
+from benchmarks.workload.lengths import draw_lengths, make
 from training.config import load_preset
 from training.export.int8 import quantise_int8
 from training.export.onnx import export_fp32

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from work import UnknownProduct, flops
+
+from benchmarks.harness.work import UnknownProduct, flops
 
 Arrays = dict[str, NDArray[Any]]
 Count = Callable[..., int]

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from client import Address, Pool
+from .client import Address, Pool
 
 _MARK = "BENCHMARK_SERVICE"
 _STOPPING_S = 20.0

@@ -6,15 +6,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lengths import Length, draw_lengths
-from processes import Service, free_port
-from spoken import Spoken, speak
-
 from app.engine.load import choose_precision, physical_cores
 from app.settings import Settings
 from app.store.manifest import Manifest
 from app.store.versions import find_version, load_manifest
 from app.text import TextTokenizer
+
+from ..harness.processes import Service, free_port
+from .lengths import Length, draw_lengths
+from .spoken import Spoken, speak
 
 _SAME_LENGTH = 16  # utterances where all have one length: a full batch
 

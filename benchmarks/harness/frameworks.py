@@ -1,17 +1,18 @@
 """The peers: how each is installed into an environment of its own and started. What they serve is in `peers/`."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import Service, free_port
-from subject import Subject
+from app.settings import Settings
 
-_HERE = Path(__file__).parent
-_ENVIRONMENTS = _HERE / ".venvs"
+from .processes import Service, free_port
+
+_ROOT = Path(__file__).parents[2]
+_ENVIRONMENTS = _ROOT / "benchmarks" / ".venvs"
+_REQUIREMENTS = _ROOT / "benchmarks" / "peers"
 _SETTINGS = {
     "BENTOML_DO_NOT_TRACK": "True",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -35,7 +36,7 @@ class Peer:
 
     def install(self) -> None:
         """Makes the environment, unless it is there with these requirements."""
-        requirements, stamp = _HERE / "peers" / f"{self.name}.txt", self._environment / "installed.txt"
+        requirements, stamp = _REQUIREMENTS / f"{self.name}.txt", self._environment / "installed.txt"
         if stamp.exists() and stamp.read_text() == requirements.read_text():
             return
         subprocess.run([sys.executable, "-m", "venv", self._environment], check=True)
@@ -43,17 +44,20 @@ class Peer:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", requirements], check=True)
         stamp.write_text(requirements.read_text())
 
-    def serve(self, what: Subject, folder: Path, batching: "Batching", spinning: bool) -> Service:
-        """Starts it with this project's code on its path, so that audio and words are read by the same functions."""
+    def serve(self, version: Path, settings: Settings, folder: Path, batching: "Batching", spinning: bool) -> Service:
+        """Starts it with the model in `version`, as `settings` say; its files go into `folder`.
+
+        This project lies on its path, so that the same functions decode and tokenise.
+        """
         port = free_port()
         environment = {
             **_SETTINGS,
-            "PYTHONPATH": os.pathsep.join(str(path.absolute()) for path in (_HERE.parent, _HERE / "peers")),
+            "PYTHONPATH": str(_ROOT.absolute()),
             "BENTOML_HOME": str(folder / "bentoml"),
             "RAY_TMPDIR": str(folder),
-            "PEER_FOLDER": str(what.folder.absolute()),
-            "PEER_PRECISION": what.settings.precision,
-            "PEER_THREADS": str(what.settings.threads),
+            "PEER_FOLDER": str(version.absolute()),
+            "PEER_PRECISION": settings.precision,
+            "PEER_THREADS": str(settings.threads),
             "PEER_SPINNING": str(int(spinning)),
             "PEER_PORT": str(port),
             "PEER_MAX_BATCH": str(batching.max_batch),
@@ -73,13 +77,13 @@ class Batching:
         return f"up to {self.max_batch}" if self.max_batch > 1 else "off"
 
 
-def _script(name: str) -> Callable[[Path, int], list[str]]:
-    return lambda bin_folder, port: [str(bin_folder / "python"), str((_HERE / "peers" / name).absolute())]
+def _module(name: str) -> Callable[[Path, int], list[str]]:
+    return lambda bin_folder, port: [str(bin_folder / "python"), "-m", f"benchmarks.peers.{name}"]
 
 
 def _bentoml(bin_folder: Path, port: int) -> list[str]:
-    where = ["--working-dir", str((_HERE / "peers").absolute()), "--host", "127.0.0.1", "--port", str(port)]
-    return [str(bin_folder / "bentoml"), "serve", "bento:Service", *where]
+    where = ["--working-dir", str(_ROOT.absolute()), "--host", "127.0.0.1", "--port", str(port)]
+    return [str(bin_folder / "bentoml"), "serve", "benchmarks.peers.bento:Service", *where]
 
 
-PEERS = (Peer("litserve", _script("lit.py")), Peer("bentoml", _bentoml), Peer("rayserve", _script("rayserve.py")))
+PEERS = (Peer("litserve", _module("lit")), Peer("bentoml", _bentoml), Peer("rayserve", _module("rayserve")))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.engine.load import physical_cores
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "torch", "numpy")
 
 

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from lengths import Length, draw_lengths, make
-from paper import MODEL, ensure_paper
 from tokenizers import Tokenizer
-from work import Feeds, flops
 
 from app.engine.engine import Utterance
 from app.engine.load import choose_precision, physical_cores
 from app.settings import Precision, Provider, Settings
 from app.store.manifest import GraphName, Manifest
 from app.store.versions import find_version, load_manifest
+
+from ..harness.work import Feeds, flops
+from .lengths import Length, draw_lengths, make
+from .paper import MODEL, ensure_paper
 
 Preset = Literal["starter", "paper"]
 MIXED = 64  # utterances of a mix, or a few more to fill its last batch

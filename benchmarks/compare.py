@@ -4,7 +4,7 @@ Each peer runs with its own batching and without, and must first give the answer
 at a time, by turns ours and a peer, each started anew; figures are medians over the turns. In the open loop all are
 offered the same: 70 % of what ours can do.
 
-    python benchmarks/peers.py [--mix 32] [--only litserve] [--save peers]
+    python -m benchmarks.compare [--mix 32] [--only litserve] [--save peers]
 
 The first time it installs each peer into `benchmarks/.venvs/` with pip.
 """
@@ -20,13 +20,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import subject
-from client import Address, Connection
-from frameworks import PEERS, Batching, Peer
-from load import Generator, Result
-from machine import save
-from processes import Service
-from subject import Subject
+from .harness.client import Address, Connection
+from .harness.frameworks import PEERS, Batching, Peer
+from .harness.load import Generator, Result
+from .harness.machine import save
+from .harness.processes import Service
+from .workload import subject
+from .workload.subject import Subject
 
 CONCURRENCY = (1, 4, 16)
 OPEN_SHARE = 0.7
@@ -98,7 +98,7 @@ def compare(what: Subject, peers: Sequence[Peer], variants: Sequence[Batching], 
 
 
 def _starter(peer: Peer, what: Subject, batching: Batching, spinning: bool) -> Callable[[Path], Service]:
-    return lambda folder: peer.serve(what, folder, batching, spinning)
+    return lambda folder: peer.serve(what.folder, what.settings, folder, batching, spinning)
 
 
 async def _answers(address: Address, requests: Sequence[bytes]) -> list[Answer]:
@@ -119,7 +119,7 @@ def _difference(ours: Answer, theirs: Answer) -> float:
     numbers = [(ours[name], theirs[name]) for name in ("arousal", "valence")]
     probabilities = theirs["emotion"]["probabilities"]
     numbers += [(value, probabilities[name]) for name, value in ours["emotion"]["probabilities"].items()]
-    return max(abs(one - other) for one, other in numbers)
+    return max(abs(float(one) - float(other)) for one, other in numbers)
 
 
 def rows(what: Subject, turns: Turns) -> Iterator[dict[str, object]]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import soundfile
-from client import predict_request
-from lengths import FIRST_WORD, SAMPLE_RATE, Length, make
 
 from app.text import TextTokenizer
+
+from ..harness.client import predict_request
+from .lengths import FIRST_WORD, SAMPLE_RATE, Length, make
 
 SENTENCES = (
     "오늘 정말 고마워요 덕분에 너무 즐거웠어요",

@@ -14,6 +14,7 @@ from itertools import cycle
 from pathlib import Path
 
 Call = Callable[[], object]
+_ROOT = Path(__file__).parents[2]
 
 WARM_UP_S = 1.0
 PAUSE_S = 0.3  # OpenMP's threads may spin for 0.2 s after their last work
@@ -60,11 +61,11 @@ def serve_turns(calls: Sequence[Call]) -> None:
 
 
 class Worker:
-    """`script` beside this file, started with `arguments`; it has to call `serve_turns`. Use it in a `with`."""
+    """`python -m module arguments`, which has to call `serve_turns`. Use it in a `with`."""
 
-    def __init__(self, script: str, arguments: Sequence[str]) -> None:
-        command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, module: str, arguments: Sequence[str]) -> None:
+        command = [sys.executable, "-m", module, *arguments]
+        self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> "Worker":
         """Waits until it is warm."""

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from spoken import Spoken
-
 from app.audio.decode import decode
 from app.engine.engine import Utterance
 from app.engine.load import Model, load_model
@@ -15,9 +13,9 @@ from app.text import clean_transcript
 
 
 class EngineAlone:
-    """Loads the model of `settings` and holds `spoken`, decoded and tokenised as the service does."""
+    """Loads the model of `settings`. `spoken`: files and transcripts, decoded and tokenised as the service does."""
 
-    def __init__(self, settings: Settings, spoken: Sequence[Spoken]) -> None:
+    def __init__(self, settings: Settings, spoken: Sequence[tuple[bytes, str]]) -> None:
         self._process = ProcessPoolExecutor(1, get_context("spawn"), _load, (settings, list(spoken)))
 
     def throughput(self, passes: int, batch_size: int) -> float:
@@ -31,12 +29,12 @@ class EngineAlone:
 _loaded: list[tuple[Model, list[Utterance]]] = []  # of the engine's own process
 
 
-def _load(settings: Settings, spoken: list[Spoken]) -> None:
+def _load(settings: Settings, spoken: list[tuple[bytes, str]]) -> None:
     model = load_model(settings)
     taken = model.manifest.audio.taken_samples
     utterances = [
-        Utterance(decode(one.wav).samples[:taken].copy(), model.tokenizer.encode(clean_transcript(one.transcript)).ids)
-        for one in spoken
+        Utterance(decode(file).samples[:taken].copy(), model.tokenizer.encode(clean_transcript(transcript)).ids)
+        for file, transcript in spoken
     ]
     _loaded[:] = [(model, utterances)]
 

@@ -1,7 +1,7 @@
 """A version of the `paper` preset to time: the published sizes, with weights made by a rule, as nobody may pass on the
 trained ones. Made once, into a folder that git ignores, and again where the code that makes it has changed.
 
-    python benchmarks/paper.py
+    python -m benchmarks.workload.paper
 
 What it answers means nothing; what it costs is what trained weights cost. Its tokenizer has about a token a syllable.
 """
@@ -28,7 +28,7 @@ from training.networks.files import save_config, save_stage
 from training.networks.networks import Networks
 from training.networks.text_encoder import TOKENIZER_FILE, blank_encoder
 
-STORE = Path(__file__).parent / ".store"
+STORE = Path(__file__).parents[1] / ".store"
 MODEL = "paper/0.0.0"
 MIDDLE = 3.0  # of the scale: scores lie around it, so that they are not clipped and can be compared
 SPECIAL = ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]")  # KoBERT's, in its order
