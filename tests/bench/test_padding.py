@@ -3,20 +3,18 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from app.engine.batcher import PADDING, Batcher
 from app.engine.engine import Engine, Prediction, Utterance
-from app.engine.session import Device, open_session
 from app.engine.shapes import Buckets
 from app.pipeline import positions
-from app.store.manifest import GraphName, Manifest
+from app.store.manifest import Manifest
 from benchmarks.harness.work import flops
 from benchmarks.workload.lengths import draw_lengths, make
+from tests.support.recorder import Recorder
 from training.config import load_preset
 from training.export.int8 import quantise_int8
 from training.export.onnx import export_fp32
@@ -24,54 +22,11 @@ from training.networks.networks import Networks
 from training.networks.text_encoder import load_encoder
 from training.recipes.smoke import TINY, make_encoder
 
-Feeds = dict[str, NDArray[Any]]
 
-
-class Recorder:
-    """Opens sessions that remember what they were given."""
-
-    def __init__(self) -> None:
-        self.given: list[tuple[GraphName, Feeds]] = []
-
-    def open(self, path: Path, name: GraphName, device: Device) -> Any:
-        return _Recorded(open_session(path, name, device), name, self.given)
-
-    def positions(self) -> int:
-        """Frames and tokens that went into the graphs, padding among them."""
-        sizes = {"audio_arousal": lambda feeds: 1 + feeds["waveform"].shape[1] // 512, "text_valence": _tokens}
-        return sum(len(feeds[next(iter(feeds))]) * sizes[name](feeds) for name, feeds in self.given if name in sizes)
-
-
-def _tokens(feeds: Feeds) -> int:
-    return int(feeds["input_ids"].shape[1])
-
-
-class _Recorded:
-    def __init__(self, session: Any, name: GraphName, given: list[tuple[GraphName, Feeds]]) -> None:
-        self._session, self._name, self._given = session, name, given
-
-    def io_binding(self) -> Any:
-        return _Binding(self._session.io_binding())
-
-    def run_with_iobinding(self, binding: Any) -> None:
-        self._given.append((self._name, binding.feeds))
-        self._session.run_with_iobinding(binding.inner)
-
-
-class _Binding:
-    def __init__(self, inner: Any) -> None:
-        self.inner, self.feeds = inner, dict[str, NDArray[Any]]()
-
-    def bind_cpu_input(self, name: str, value: NDArray[Any]) -> None:
-        self.feeds[name] = value
-        self.inner.bind_cpu_input(name, value)
-
-    def bind_ortvalue_input(self, name: str, value: Any) -> None:
-        self.feeds[name] = value.numpy()
-        self.inner.bind_ortvalue_input(name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+def computed(recorder: Recorder) -> int:
+    """Frames and tokens that went into the graphs, padding among them."""
+    frames = sum(waveform.shape[0] * (1 + waveform.shape[1] // 512) for waveform in recorder.inputs("waveform"))
+    return frames + sum(ids.size for ids in recorder.inputs("input_ids"))
 
 
 @pytest.fixture
@@ -86,10 +41,10 @@ def engine(folder: Path, manifest: Manifest, recorder: Recorder) -> Engine:
 
 def test_an_utterance_alone_is_not_padded_at_all(engine: Engine, recorder: Recorder) -> None:
     engine.predict([make(1.7, 9, vocabulary=100)])
-    shapes = [{name: value.shape[1:2] for name, value in feeds.items()} for _, feeds in recorder.given]
-    assert sorted(shape["waveform"] for shape in shapes if "waveform" in shape) == [(27_200,)]
-    assert sorted(shape["input_ids"] for shape in shapes if "input_ids" in shape) == [(9,)]
-    assert [shape["audio_mask"] + shape["text_mask"] for shape in shapes if "audio_mask" in shape] == [(54, 9)]
+    assert [waveform.shape for waveform in recorder.inputs("waveform")] == [(1, 27_200)]
+    assert [ids.shape for ids in recorder.inputs("input_ids")] == [(1, 9)]
+    assert [mask.shape for mask in recorder.inputs("audio_mask")] == [(1, 54)]
+    assert [mask.shape for mask in recorder.inputs("text_mask")] == [(1, 9)]
 
 
 @pytest.mark.parametrize("quantised", [False, True], ids=["fp32", "int8"])
@@ -117,9 +72,8 @@ def test_a_graph_computes_as_much_as_is_said(tmp_path: Path, quantised: bool) ->
 def test_a_missing_modality_is_not_computed(engine: Engine, recorder: Recorder) -> None:
     both = make(1.0, 8, vocabulary=100)
     engine.predict([Utterance(both.waveform, None), both, Utterance(None, both.input_ids)])
-    assert [len(feeds["waveform"]) for name, feeds in recorder.given if name == "audio_arousal"] == [1, 1]
-    assert [len(feeds["input_ids"]) for name, feeds in recorder.given if name == "text_valence"] == [1, 1]
-    assert [len(feeds["audio_mask"]) for name, feeds in recorder.given if name == "emotion"] == [1, 1, 1]
+    rows = {name: [len(value) for value in recorder.inputs(name)] for name in ("waveform", "input_ids", "audio_mask")}
+    assert rows == {"waveform": [1, 1], "input_ids": [1, 1], "audio_mask": [1, 1, 1]}
 
 
 def test_a_full_queue_of_all_lengths_is_hardly_padded(folder: Path, manifest: Manifest, recorder: Recorder) -> None:
@@ -127,8 +81,8 @@ def test_a_full_queue_of_all_lengths_is_hardly_padded(folder: Path, manifest: Ma
     real = sum(positions(manifest, utterance) for utterance in speech)
     batched = Engine(folder, manifest, "fp32", buckets=Buckets.none(manifest), open_session=recorder.open)
     asyncio.run(_all_at_once(batched.predict, lambda item: positions(manifest, item), speech))
-    assert real <= recorder.positions() <= real / (1 - PADDING)
-    assert len(recorder.given) < len(speech)  # three graphs a batch: batches hold more than three
+    assert real <= computed(recorder) <= real / (1 - PADDING)
+    assert len(recorder.runs) < len(speech)  # three graphs a batch: batches hold more than three
 
 
 async def _all_at_once(
