@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from .harness.client import READY
 from .harness.load import Generator, Result
 from .harness.machine import save
 from .harness.processes import Service
@@ -28,7 +29,6 @@ from .workload.subject import Subject
 
 SHARE = 0.7
 REST_S = 5.0
-READY = b"GET /health/ready HTTP/1.1\r\nHost: benchmark\r\n\r\n"
 
 Row = dict[str, object]
 

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .harness.alone import EngineAlone
+from .harness.client import READY
 from .harness.load import Generator, Result
 from .harness.machine import save
 from .harness.processes import Service
@@ -29,7 +30,6 @@ from .workload.subject import Subject
 CONCURRENCY = (1, 2, 4, 8, 16)
 OPEN_SHARE = 0.7
 LONG_CONCURRENCY = 8
-READY = b"GET /health/ready HTTP/1.1\r\nHost: benchmark\r\n\r\n"
 
 Row = dict[str, object]
 

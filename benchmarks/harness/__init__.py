@@ -3,6 +3,7 @@
 client       an HTTP client that costs next to nothing
 sink         a server that costs next to nothing
 load         closed and open loops of requests, from a process of its own
+steady       clients that ask on while something happens to the service
 processes    a service as a tree of processes: started, weighed, stopped
 frameworks   the other frameworks: installed, started
 alone        the engine in a process of its own, without a service

@@ -8,6 +8,7 @@ import asyncio
 Address = tuple[str, int]
 
 TIMEOUT_S = 60.0  # an answer later than this is a failure
+READY = b"GET /health/ready HTTP/1.1\r\nHost: benchmark\r\n\r\n"
 _BOUNDARY = "maeum-benchmark-boundary-4d592675"
 
 

@@ -41,7 +41,7 @@ class Service:
         self._started = time.perf_counter()
         marked = {**os.environ, **environment, _MARK: self._mark.partition("=")[2]}
         with self._log.open("wb") as file:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command, env=marked, cwd=folder, stdout=file, stderr=file, start_new_session=True
             )
 
@@ -49,14 +49,14 @@ class Service:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
+        self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOPPING_S)
+            self.process.wait(_STOPPING_S)
         while left := self.pids():
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self._process.poll()  # or it stays as a zombie
+            self.process.poll()  # or it stays as a zombie
             time.sleep(0.05)
 
     def wait(self, request: bytes, timeout_s: float = 120.0) -> float:
@@ -64,7 +64,7 @@ class Service:
 
         The connection is made anew each time, and given up where the answer takes long.
         """
-        while self._process.poll() is None and time.perf_counter() - self._started < timeout_s:
+        while self.process.poll() is None and time.perf_counter() - self._started < timeout_s:
             if asyncio.run(_ask(self.address, request)) == "200":
                 return time.perf_counter() - self._started
             time.sleep(0.02)
@@ -86,7 +86,7 @@ class Service:
 
     def memory(self) -> dict[str, float]:
         """MB: `rss` and `peak_rss` of the first process, and `tree` of all, where a page that n share counts 1/n."""
-        first = _kilobytes(Path(f"/proc/{self._process.pid}/status"))
+        first = _kilobytes(Path(f"/proc/{self.process.pid}/status"))
         tree = 0
         for pid in self.pids():
             with suppress(OSError):
