@@ -14,8 +14,9 @@ from dataclasses import replace
 from app.engine.engine import Prediction, Utterance
 from app.engine.load import load_model
 
-from .workload.case import add_options, read, version
+from .workload.case import add_options, read
 from .workload.lengths import draw_lengths, make
+from .workload.options import version
 
 UTTERANCES = 48
 FP32 = 1e-4

@@ -19,8 +19,9 @@ from training.networks.files import load_checkpoint
 from training.networks.networks import Networks
 
 from .harness.turns import Turn, serve_turns, take, warm_up
-from .workload.case import Case, Preset, add_options, read, version
+from .workload.case import Case, Preset, add_options, read
 from .workload.lengths import MAX_FRAMES, MAX_TOKENS, make, of_frames
+from .workload.options import version
 from .workload.paper import rule_made_networks
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from app.engine.engine import Utterance
-from app.engine.load import choose_precision, physical_cores
 from app.settings import Precision, Provider, Settings
-from app.store.manifest import GraphName, Manifest
-from app.store.versions import find_version, load_manifest
+from app.store.manifest import GraphName
+from app.store.versions import load_manifest
 
 from ..harness.work import Feeds, flops
 from .lengths import Length, draw_lengths, make
+from .options import add_shared_options, decided, version
 from .paper import MODEL, ensure_paper
 
 Preset = Literal["starter", "paper"]
@@ -39,11 +39,7 @@ class Case:
         place = {"model_store": ensure_paper(), "model": MODEL} if self.preset == "paper" else {"model": "starter"}
         how = {"precision": self.precision, "provider": self.provider, "threads": self.threads}
         settings = Settings.load(**place, **how, max_batch=self.batch)  # on a GPU, what the warm-up prepares for
-        decided = {
-            "precision": choose_precision(version(settings)[1], settings),
-            "threads": settings.threads or physical_cores(),
-        }
-        return settings.model_copy(update=decided)
+        return decided(settings, version(settings)[1])
 
     def lengths(self) -> list[Length]:
         """Of the utterances of one pass, in their order: a mix is what comes, not sorted by length."""
@@ -74,12 +70,6 @@ class Case:
         if self.length is None:
             return [*given, "--mix"]
         return [*given, "--seconds", str(self.length.seconds), "--tokens", str(self.length.tokens)]
-
-
-def version(settings: Settings) -> tuple[Path, Manifest]:
-    """The folder and the manifest of the version that `settings` load."""
-    folder = find_version(Path(settings.model_store), settings.model)
-    return folder, load_manifest(folder)
 
 
 def gflop_per_utterance(case: Case) -> float:
@@ -120,17 +110,15 @@ def _feeds(length: Length, width: int) -> dict[GraphName, Feeds]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `read` reads."""
-    parser.add_argument("--preset", choices=get_args(Preset), default="starter")
-    parser.add_argument("--precision", choices=["auto", *get_args(Precision)], default="auto")
-    parser.add_argument("--provider", choices=get_args(Provider), default="cpu")
-    parser.add_argument("--threads", type=int, default=0, help="inside an operator (default: physical cores)")
-    parser.add_argument("--seconds", type=float, default=3.2, help="of each utterance")
-    parser.add_argument("--tokens", type=int, default=20, help="of each transcript, special ones included")
+    parser.add_argument("--preset", choices=get_args(Preset), default="starter", help="default: starter")
+    parser.add_argument("--provider", choices=get_args(Provider), default="cpu", help="default: cpu")
+    add_shared_options(parser)
     parser.add_argument("--mix", action="store_true", help="KEMDy20's lengths instead")
-    parser.add_argument("--batch", type=int, default=1, help="utterances a call")
+    parser.add_argument("--batch", type=int, default=1, help="utterances a call (default: 1)")
 
 
 def read(options: argparse.Namespace) -> Case:
     """The case that `options` describe."""
     length = None if options.mix else Length(options.seconds, options.tokens)
-    return Case(options.preset, options.precision, options.provider, options.threads, length, options.batch)
+    precision: Precision | Literal["auto"] = options.precision or "auto"
+    return Case(options.preset, precision, options.provider, options.threads or 0, length, options.batch)

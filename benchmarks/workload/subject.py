@@ -6,14 +6,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.engine.load import choose_precision, physical_cores
 from app.settings import Settings
 from app.store.manifest import Manifest
-from app.store.versions import find_version, load_manifest
 from app.text import TextTokenizer
 
 from ..harness.processes import Service, free_port
 from .lengths import Length, draw_lengths
+from .options import add_shared_options, decided, version
 from .spoken import Spoken, speak
 
 _SAME_LENGTH = 16  # utterances where all have one length: a full batch
@@ -53,10 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `read` reads."""
     parser.add_argument("--model-store", type=Path, metavar="FOLDER", help="folder of the models")
     parser.add_argument("--model", help="NAME or NAME/VERSION (default: starter)")
-    parser.add_argument("--precision", choices=["auto", "fp32", "fp16", "int8"], help="default: auto")
-    parser.add_argument("--threads", type=int, help="inside an operator (default: physical cores)")
-    parser.add_argument("--seconds", type=float, default=3.2, help="of each utterance (default: 3.2)")
-    parser.add_argument("--tokens", type=int, default=20, help="of each transcript (default: 20)")
+    add_shared_options(parser)
     parser.add_argument("--mix", type=int, metavar="N", help="N utterances as long as KEMDy20's are, instead")
 
 
@@ -65,13 +61,11 @@ def read(options: argparse.Namespace) -> Subject:
     names = ("model_store", "model", "precision", "threads")
     load = round(os.getloadavg()[0], 2)
     settings = Settings.load(**{name: getattr(options, name) for name in names})
-    folder = find_version(Path(settings.model_store), settings.model)
-    manifest = load_manifest(folder)
-    decided = {"precision": choose_precision(manifest, settings), "threads": settings.threads or physical_cores()}
+    folder, manifest = version(settings)
     tokenizer = TextTokenizer(folder / manifest.text.tokenizer.file, manifest.text.max_tokens)
     if options.mix:
         lengths, given = draw_lengths(options.mix), f"{options.mix} as long as KEMDy20's"
     else:
         lengths = [Length(options.seconds, options.tokens)] * _SAME_LENGTH
         given = f"{options.seconds:g} s, {options.tokens} tokens"
-    return Subject(settings.model_copy(update=decided), folder, manifest, speak(lengths, tokenizer), given, load)
+    return Subject(decided(settings, manifest), folder, manifest, speak(lengths, tokenizer), given, load)
