@@ -1,11 +1,12 @@
-"""The service under load while it is stopped, killed, robbed of its decoders and given another model: what is lost.
+"""Counts the requests that are lost when the service is stopped, reloaded or killed under load.
 
-    sigterm      stopped while clients ask; an accepted request must be answered, and the exit code be 0
-    reload       the model loaded anew (SIGHUP) while clients ask
-    decoders     all decoder processes killed (SIGKILL) while clients ask
-    sigkill      the service killed and started again; what was under way is lost, and nothing else
+    sigterm      the service is stopped: accepted requests must be answered, and the exit code must be 0
+    reload       the model is loaded again (SIGHUP)
+    decoders     all decoder processes are killed (SIGKILL)
+    sigkill      the service is killed and started again: only requests in flight may be lost
 
-"lost" is a request whose connection was made and broken without an answer; "refused" one whose connection was not made.
+"lost" is a request whose connection was made and then broken without an answer; "refused" is one whose connection was
+not made.
 
     python -m benchmarks.faults [--times 10] [--save faults]
 """
@@ -36,7 +37,7 @@ Row = dict[str, object]
 
 @contextmanager
 def _under_load(wav: bytes, port: int | None = None) -> Iterator[tuple[Service, SteadyClients, float]]:
-    """`maeum serve`, the clients that ask it, and the seconds until it was ready."""
+    """`maeum serve`, the clients that load it, and the seconds until it was ready."""
     port = port or free_port()
     command = [str(Path(sys.executable).with_name("maeum")), "serve", "--port", str(port)]
     variables = {"MAEUM_DRAIN_S": str(DRAIN_S), "MAEUM_LOG_LEVEL": "error"}
@@ -75,7 +76,7 @@ def measure(times: int, wav: bytes) -> Iterator[Row]:
 
     with _under_load(wav) as (service, clients, _):
         for _ in range(times):
-            clients.wait_for(150)  # by then the decoders that replaced the killed ones have answered too
+            clients.wait_for(150)  # by then the new decoders have answered too
             for pid in set(service.pids()) - {service.process.pid}:
                 os.kill(pid, signal.SIGKILL)
         clients.wait_for(50)
@@ -92,8 +93,8 @@ def measure(times: int, wav: bytes) -> Iterator[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The service under load, and what faults cost.")
-    parser.add_argument("--times", type=int, default=10, help="of each fault (default: 10)")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--times", type=int, default=10, help="repetitions of each fault (default: 10)")
     parser.add_argument("--save", metavar="NAME", help="write results/NAME.json")
     options = parser.parse_args()
     rows = []

@@ -1,11 +1,11 @@
-"""The service at many times its capacity: who is accepted, how soon they are answered, what it costs, and what is left.
+"""Loads the service with many times its capacity: acceptance, latency and memory, and whether it recovers.
 
-    capacity     a closed loop of 4
-    before       random arrivals at 70 % of it
-    overload     random arrivals at --times of it, for --overload-seconds; memory each second
-    after        as before, 5 s later
+    capacity     a closed loop of 4 connections
+    before       random arrivals at 70 % of the capacity
+    overload     random arrivals at --times the capacity for --overload-seconds; memory is sampled every second
+    after        the same as before, 5 s later
 
-An accepted request is one that is not answered 429 at once; it must be answered 200. "failed" is no answer at all.
+A request that is not refused with 429 is accepted, and must be answered with 200. "failed" means no answer at all.
 
     python -m benchmarks.overload [--times 10] [--overload-seconds 60] [--save overload]
 """
@@ -34,11 +34,11 @@ Row = dict[str, object]
 
 
 def measure(what: Subject, times: float, seconds: float) -> Iterator[Row]:
-    """Yields a row for each of the four."""
+    """Yields a row for each of the four phases."""
     generator = Generator([one.request() for one in what.spoken])
     with tempfile.TemporaryDirectory() as folder, what.serve(Path(folder)) as service:
         service.wait(READY)
-        generator.closed(service.address, 4, seconds=2)  # warms both
+        generator.closed(service.address, 4, seconds=2)  # warms the service and the generator up
         capacity = generator.closed(service.address, 4, seconds=10)
         yield _row("capacity", service, capacity)
         rate = capacity.throughput_rps
@@ -54,7 +54,7 @@ def measure(what: Subject, times: float, seconds: float) -> Iterator[Row]:
 
 @contextmanager
 def _watched(service: Service) -> Iterator[list[float]]:
-    """The memory of all processes, each second, in MB."""
+    """The memory of all processes in MB, sampled every second."""
     seen: list[float] = []
     done = threading.Event()
 
@@ -76,10 +76,10 @@ def _row(kind: str, service: Service, result: Result, rate: float | None = None)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The service at many times its capacity.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     subject.add_options(parser)
-    parser.add_argument("--times", type=float, default=10.0, help="of its capacity (default: 10)")
-    parser.add_argument("--overload-seconds", type=float, default=60.0, help="default: 60")
+    parser.add_argument("--times", type=float, default=10.0, help="multiple of the capacity to offer (default: 10)")
+    parser.add_argument("--overload-seconds", type=float, default=60.0, help="length of the overload (default: 60)")
     parser.add_argument("--save", metavar="NAME", help="write results/NAME.json")
     options = parser.parse_args()
     what = subject.read(options)

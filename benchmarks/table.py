@@ -1,4 +1,4 @@
-"""All figures of the engine: what `make bench` runs. Writes `results/engine.json` and prints the table as Markdown.
+"""Measures every figure of the engine (`make bench`), writes `results/engine.json` and prints a Markdown table.
 
 python -m benchmarks.table                      # some minutes
 python -m benchmarks.table --for 1 --only starter
@@ -34,10 +34,12 @@ _HEAD = """\
 
 
 def main() -> None:
-    """Measures every row beside the original, one after the other."""
+    """Measures the rows one after the other, each in turn with the original."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--for", type=float, default=5.0, dest="seconds", metavar="S", help="how long to time a row")
-    parser.add_argument("--only", choices=get_args(Preset), help="rows of one preset, which are not saved")
+    parser.add_argument(
+        "--for", type=float, default=5.0, dest="seconds", metavar="S", help="seconds to time a row (default: 5)"
+    )
+    parser.add_argument("--only", choices=get_args(Preset), help="rows of one preset only; they are not saved")
     parser.add_argument("--provider", choices=get_args(Provider), default="cpu")
     options = parser.parse_args()
     provider: Provider = options.provider
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table of the README."""
+    """The table in README.md."""
     return "\n".join([_HEAD, *map(_line, rows)])
 
 

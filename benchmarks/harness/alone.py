@@ -1,4 +1,4 @@
-"""The engine without a service around it, in a process of its own: how many utterances it predicts in a second."""
+"""The engine without a service, in its own process: utterances per second."""
 
 import time
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ class EngineAlone:
         self._process = ProcessPoolExecutor(1, get_context("spawn"), _load, (settings, list(spoken)))
 
     def throughput(self, passes: int, batch_size: int) -> float:
-        """Utterances a second over `passes` of all of them, in order, in batches of `batch_size`."""
+        """Utterances per second over `passes` passes, in order, in batches of `batch_size`."""
         return self._process.submit(_throughput, passes, batch_size).result()
 
     def close(self) -> None:
         self._process.shutdown()
 
 
-_loaded: list[tuple[Model, list[Utterance]]] = []  # of the engine's own process
+_loaded: list[tuple[Model, list[Utterance]]] = []  # in the engine's own process
 
 
 def _load(settings: Settings, spoken: list[tuple[bytes, str]]) -> None:

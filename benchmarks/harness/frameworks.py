@@ -1,4 +1,4 @@
-"""The peers: how each is installed into an environment of its own and started. What they serve is in `peers/`."""
+"""Installs each peer into its own environment and starts it. `peers/` holds the code that they serve."""
 
 import subprocess
 import sys
@@ -17,15 +17,15 @@ _SETTINGS = {
     "BENTOML_DO_NOT_TRACK": "True",
     "RAY_USAGE_STATS_ENABLED": "0",
     "DO_NOT_TRACK": "1",
-    "RAY_worker_niceness": "0",  # by default Ray gives way to every other process, the load generator's among them
+    "RAY_worker_niceness": "0",  # Ray's default yields to every other process, such as the load generator
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # which the line above turns on: it needs a HAProxy beside Ray
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # the line above turns it on, and it needs HAProxy
 }
 
 
 @dataclass(frozen=True)
 class Peer:
-    """`name` is that of its requirements in `peers/` too; `command` takes the environment's bin and a port."""
+    """`peers/<name>.txt` holds its requirements; `command` takes the environment's bin and a port."""
 
     name: str
     command: Callable[[Path, int], list[str]]
@@ -35,7 +35,7 @@ class Peer:
         return _ENVIRONMENTS / self.name
 
     def install(self) -> None:
-        """Makes the environment, unless it is there with these requirements."""
+        """Makes the environment, unless it already has these requirements."""
         requirements, stamp = _REQUIREMENTS / f"{self.name}.txt", self._environment / "installed.txt"
         if stamp.exists() and stamp.read_text() == requirements.read_text():
             return
@@ -45,9 +45,9 @@ class Peer:
         stamp.write_text(requirements.read_text())
 
     def serve(self, version: Path, settings: Settings, folder: Path, batching: "Batching", spinning: bool) -> Service:
-        """Starts it with the model in `version`, as `settings` say; its files go into `folder`.
+        """Starts it on the model in the folder `version`, with the precision and threads of `settings`.
 
-        This project lies on its path, so that the same functions decode and tokenise.
+        Its files go into `folder`. This project is on its path, so that the same functions decode and tokenise.
         """
         port = free_port()
         environment = {
@@ -68,7 +68,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Batching:
-    """At most `max_batch` together, 1 for no batching; a batch waits `wait_s` for company where that can be set."""
+    """`max_batch`: the largest batch, 1 for none. `wait_s`: how long a batch waits for more, if that can be set."""
 
     max_batch: int
     wait_s: float

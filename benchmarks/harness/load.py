@@ -1,11 +1,11 @@
-"""Sends prebuilt requests to a service and times the answers, in a process of its own. Nothing of models or audio.
+"""Sends prebuilt requests to a service and times the answers, in its own process. Knows nothing of models or audio.
 
-    closed loop   N connections, each sends its next request when the last is answered: what a service can do
-    open loop     requests arrive by chance (Poisson) at a given rate, whatever the service does: what a user feels
+    closed loop   N connections, each sends its next request when the last is answered: the service's capacity
+    open loop     requests arrive at random (Poisson) at a given rate, independent of the service: the user's latency
 
-In the open loop a latency counts from the moment that the request was due, not from when it could be sent, so that a
-service that stalls is not forgiven for those it kept waiting (coordinated omission). How fast this is itself is
-measured against a server that only reads and answers, and stands in every result as `ceiling_rps`.
+Latency in the open loop counts from the moment when the request was due, not from when it was sent, so that requests
+delayed by a stall are not left out (coordinated omission). The generator's own limit is measured against a server that
+only reads and answers; every result holds it as `ceiling_rps`.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ import numpy as np
 from .client import Address, Pool
 from .sink import sink
 
-_SPAWN = get_context("spawn")  # a forked process would inherit the threads' locks of whoever measures
+_SPAWN = get_context("spawn")  # a forked process would inherit locks that threads of its parent hold
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a loop saw. Latencies and throughput are those of answers with status 200; "failed" is no answer at all."""
+    """The result of a loop. Latencies and throughput count answers with status 200; "failed" means no answer at all."""
 
     loop: str
     statuses: dict[str, int]
@@ -39,8 +39,8 @@ class Result:
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
-    late_p99_ms: float | None = None  # open loop: how long after they were due requests left
-    ceiling_rps: float | None = None  # what this process reaches in a closed loop against a server that does nothing
+    late_p99_ms: float | None = None  # open loop: delay between due and sent
+    ceiling_rps: float | None = None  # the generator's own limit
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Answer:
 async def closed_loop(
     address: Address, requests: Sequence[bytes], connections: int, seconds: float = 1e9, total: int | None = None
 ) -> Result:
-    """`connections` requests always in flight, for `seconds` or until `total` were sent; all answers are waited for."""
+    """Keeps `connections` requests in flight for `seconds` or until `total` were sent, and waits for all answers."""
     pool, next_request, numbers = Pool(address), cycle(requests), count()
     started = time.perf_counter()
 
@@ -72,7 +72,7 @@ async def closed_loop(
 
 
 async def open_loop(address: Address, requests: Sequence[bytes], rate: float, seconds: float, seed: int = 20) -> Result:
-    """Requests at random moments for `seconds`, `rate` of them a second on average; all answers are waited for."""
+    """Sends requests at random moments for `seconds`, `rate` per second on average, and waits for all answers."""
     chance, due, moments = random.Random(seed), 0.0, []
     while (due := due + chance.expovariate(rate)) < seconds:
         moments.append(due)
@@ -110,7 +110,7 @@ def _milliseconds(seconds: Sequence[float], percentile: float) -> float | None:
 
 
 class Generator:
-    """Both loops over the same `requests`, in a process of their own, which may be held to some `cpus`."""
+    """Both loops over the same `requests`, in a process that may be pinned to `cpus`."""
 
     def __init__(self, requests: Sequence[bytes], cpus: Sequence[int] = ()) -> None:
         self._process = ProcessPoolExecutor(1, _SPAWN, _prepare, (list(requests), tuple(cpus)))
@@ -142,7 +142,7 @@ class Generator:
         return result.throughput_rps
 
 
-_requests: list[bytes] = []  # of the generator's own process: sent to it once, not with every loop
+_requests: list[bytes] = []  # in the generator's own process: sent once, not with every loop
 
 
 def _prepare(requests: list[bytes], cpus: tuple[int, ...]) -> None:

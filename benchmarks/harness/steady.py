@@ -1,4 +1,4 @@
-"""Clients that ask one request after another while something happens to the service, and what each request came to."""
+"""Clients that send one request after another while a fault happens to the service, and record every outcome."""
 
 import threading
 import time
@@ -11,17 +11,17 @@ POLL_S = 0.005
 
 
 class Answer(NamedTuple):
-    """`version` of the model where `status` is 200; else the body."""
+    """`version` is the model's if `status` is 200, otherwise the body of the answer."""
 
     status: int
     version: str
 
 
 class SteadyClients:
-    """Start and stop them with a `with`. A client ends by itself where its connection is refused or broken.
+    """Run in a `with`. A client ends early when its connection is refused or broken.
 
-    `answers` are in the order in which they came. `lost` holds an error for each request whose connection was made and
-    broken without an answer, `refused` counts those whose connection was not made: the service never had them.
+    `answers` are in order of arrival. `lost` names the error of each request whose connection was made and then broken
+    without an answer. `refused` counts the requests whose connection was not made, which the service never had.
     """
 
     def __init__(self, url: str, wav: bytes, transcript: str | None = None, clients: int = 4) -> None:
@@ -44,16 +44,16 @@ class SteadyClients:
             thread.join()
 
     def wait_for(self, count: int, timeout_s: float = 30.0) -> None:
-        """Until `count` more requests are answered. Raises TimeoutError, at once where no client asks any more."""
+        """Waits for `count` more answers. Raises TimeoutError, at once if all clients have ended."""
         enough, end = len(self.answers) + count, time.monotonic() + timeout_s
         while len(self.answers) < enough:
             if time.monotonic() > end or not any(thread.is_alive() for thread in self._threads):
-                missing = f"{enough - len(self.answers)} of {count} answers did not come"
+                missing = f"{enough - len(self.answers)} of {count} answers are missing"
                 raise TimeoutError(f"{missing}; refused: {self.refused}, lost: {self.lost}")
             time.sleep(POLL_S)
 
     def outcomes(self) -> Counter[str]:
-        """How many requests came to each status, to "refused" and to "lost"."""
+        """The number of requests by status, "refused" and "lost"."""
         found = Counter(str(answer.status) for answer in self.answers)
         return found + Counter({"refused": self.refused, "lost": len(self.lost)})
 

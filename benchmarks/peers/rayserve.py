@@ -1,4 +1,4 @@
-"""The graphs behind Ray Serve: its proxy, and one replica of a deployment with a FastAPI application in it."""
+"""The graphs behind Ray Serve: its proxy and one replica, a deployment with a FastAPI application."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ application = FastAPI()
 @serve.deployment(num_replicas=1, max_ongoing_requests=max(64, 2 * MAX_BATCH), ray_actor_options={"num_cpus": 1})
 @serve.ingress(application)
 class Maeum:
-    """Decodes in threads; the graphs run in a thread of their own, so that the replica goes on to listen."""
+    """Decodes in threads and runs the graphs in another thread, so that the replica keeps taking requests."""
 
     def __init__(self) -> None:
         self._reader, self._graphs = Reader(), Graphs()

@@ -11,15 +11,17 @@ from app.store.versions import find_version, load_manifest
 
 
 def add_shared_options(parser: argparse.ArgumentParser) -> None:
-    """--precision and --threads, None where not given; --seconds and --tokens."""
+    """--precision and --threads, None if not given; --seconds and --tokens."""
     parser.add_argument("--precision", choices=["auto", *get_args(Precision)], help="default: auto")
-    parser.add_argument("--threads", type=int, help="inside an operator (default: physical cores)")
-    parser.add_argument("--seconds", type=float, default=3.2, help="of each utterance (default: 3.2)")
-    parser.add_argument("--tokens", type=int, default=20, help="of each transcript, with special ones (default: 20)")
+    parser.add_argument("--threads", type=int, help="threads inside an operator (default: physical cores)")
+    parser.add_argument("--seconds", type=float, default=3.2, help="length of each utterance (default: 3.2)")
+    parser.add_argument(
+        "--tokens", type=int, default=20, help="tokens of each transcript, with special ones (default: 20)"
+    )
 
 
 def version(settings: Settings) -> tuple[Path, Manifest]:
-    """The folder and the manifest of the version that `settings` load. Raises MaeumError where there is none."""
+    """The folder and the manifest of the version that `settings` load. Raises MaeumError if it does not exist."""
     folder = find_version(Path(settings.model_store), settings.model)
     return folder, load_manifest(folder)
 
