@@ -1,4 +1,4 @@
-"""Work follows the speech: what is computed is counted, so that padding cannot creep back."""
+"""Counts the work of the graphs, which must follow the length of the speech: padding must not creep back."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -48,20 +48,20 @@ def test_an_utterance_alone_is_not_padded_at_all(engine: Engine, recorder: Recor
 
 
 @pytest.mark.parametrize("quantised", [False, True], ids=["fp32", "int8"])
-def test_a_graph_computes_as_much_as_is_said(tmp_path: Path, quantised: bool) -> None:
-    """Counted in the published structure: twice the speech is twice the products, and attention a little more."""
+def test_work_grows_with_the_utterance(tmp_path: Path, quantised: bool) -> None:
+    """In the published structure, twice the speech takes twice the products, and a little more for attention."""
     encoder = make_encoder(tmp_path / "encoder")
     config = load_preset("paper", {**TINY, "text.encoder": str(encoder)})
     graphs = export_fp32(Networks(config, load_encoder(str(encoder))), tmp_path)
     graphs = quantise_int8(graphs, tmp_path) if quantised else graphs
 
     def counted(seconds: float, tokens: int, rows: int = 1) -> int:
-        said = make(seconds, tokens, vocabulary=10)
-        assert said.waveform is not None and said.input_ids is not None
-        waveform, ids = (np.stack([part] * rows) for part in (said.waveform, said.input_ids))
-        voice = {"waveform": waveform, "waveform_length": np.full(rows, waveform.shape[1])}
-        words = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        return flops(graphs["audio_arousal"], voice) + flops(graphs["text_valence"], words)
+        one = make(seconds, tokens, vocabulary=10)
+        assert one.waveform is not None and one.input_ids is not None
+        waveform, ids = (np.stack([part] * rows) for part in (one.waveform, one.input_ids))
+        audio = {"waveform": waveform, "waveform_length": np.full(rows, waveform.shape[1])}
+        text = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        return flops(graphs["audio_arousal"], audio) + flops(graphs["text_valence"], text)
 
     short, long, two = counted(0.511, 8), counted(1.023, 16), counted(0.511, 8, rows=2)
     assert short > 0
@@ -76,7 +76,7 @@ def test_a_missing_modality_is_not_computed(engine: Engine, recorder: Recorder) 
     assert rows == {"waveform": [1, 1], "input_ids": [1, 1], "audio_mask": [1, 1, 1]}
 
 
-def test_a_full_queue_of_all_lengths_is_hardly_padded(folder: Path, manifest: Manifest, recorder: Recorder) -> None:
+def test_a_full_queue_of_mixed_lengths_is_hardly_padded(folder: Path, manifest: Manifest, recorder: Recorder) -> None:
     speech = [make(min(length.seconds, 2.0), min(length.tokens, 16), 100) for length in draw_lengths(96)]
     real = sum(positions(manifest, utterance) for utterance in speech)
     batched = Engine(folder, manifest, "fp32", buckets=Buckets.none(manifest), open_session=recorder.open)

@@ -1,4 +1,4 @@
-"""The checks that a deployment runs, deploy/smoke.py and the container's health check, against a real service."""
+"""deploy/smoke.py and the container's health check against a real service."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ IS_READY = DEPLOY / "container_is_ready.py"
 
 
 def run(script: Path, *arguments: str, port: int) -> "subprocess.CompletedProcess[str]":
-    # -I: as in the container, nothing of this environment is seen, and so they need Python alone.
+    # -I hides this environment, as in the container: the scripts need only Python.
     environment = {**os.environ, "MAEUM_PORT": str(port)}
     command = [sys.executable, "-I", str(script), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -41,7 +41,7 @@ def service(store: Path) -> Iterator[int]:
         process.wait(timeout=60)
 
 
-def test_a_service_that_does_what_it_should(service: int) -> None:
+def test_a_working_service(service: int) -> None:
     smoked = run(SMOKE, f"http://127.0.0.1:{service}", port=service)
     assert smoked.returncode == 0, smoked.stderr
     assert [line.partition(":")[0] for line in smoked.stdout.splitlines()] == [
