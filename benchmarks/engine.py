@@ -1,8 +1,8 @@
 """Times the engine, from utterances in memory to predictions: no HTTP, decoding, tokenising or queue.
 
-    python -m benchmarks.engine --preset paper --seconds 3.2 --tokens 20 --batch 1 --beside-original --json
+    python -m benchmarks.engine --preset paper --seconds 3.2 --tokens 20 --batch 1 --against-original --json
 
-With `--beside-original` it takes turns with `original.py`, each in its own process, and reports the ratio of their
+With `--against-original` it takes turns with `original.py`, each in its own process, and reports the ratio of their
 rates with a 95 % interval over the rounds. `share_of_ceiling` is the useful work (each utterance alone and unpadded,
 `harness/work.py`) divided by the most that the machine reaches in that precision (`harness/ceiling.py`).
 """
@@ -33,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--calls", type=int, help="number of calls to time, instead")
     parser.add_argument(
-        "--beside-original", action="store_true", help="take turns with original.py and report the ratio"
+        "--against-original", action="store_true", help="take turns with original.py and report the ratio"
     )
     parser.add_argument("--json", action="store_true", help="print the row as JSON")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -42,7 +42,7 @@ def main() -> None:
     if options.worker:
         serve_turns(calls(case))
         return
-    row = measure(case, options.seconds_in_all, options.calls, options.beside_original)
+    row = measure(case, options.seconds_in_all, options.calls, options.against_original)
     if options.json:
         print(json.dumps(row))
     else:
@@ -57,7 +57,7 @@ def calls(case: Case) -> list[Call]:
 
 
 def measure(
-    case: Case, seconds: float = 5.0, count: int | None = None, beside_original: bool = False
+    case: Case, seconds: float = 5.0, count: int | None = None, against_original: bool = False
 ) -> dict[str, object]:
     """The row of `case`, timed in `ROUNDS` turns for about `seconds` or for `count` calls; the original likewise."""
     settings = case.settings()
@@ -65,7 +65,7 @@ def measure(
     gflop = gflop_per_utterance(case)
     ceilings = [matmul_ceiling(settings.precision, settings.threads, case.provider)]
     turn = Turn(seconds / ROUNDS, None if count is None else -(-count // ROUNDS))
-    modules = ["benchmarks.engine", "benchmarks.original"] if beside_original else ["benchmarks.engine"]
+    modules = ["benchmarks.engine", "benchmarks.original"] if against_original else ["benchmarks.engine"]
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(module, [*case.arguments(), "--worker"])) for module in modules]
         rounds = [[worker.take(turn) for worker in workers] for _ in range(ROUNDS)]

@@ -48,7 +48,7 @@ def main() -> None:
         if options.only in (None, preset):
             print(f"{preset} {precision}, {length or 'mix'}, batch {batch} ...", flush=True)
             case = Case(preset, precision, provider, length=length, batch=batch)
-            rows.append(measure(case, options.seconds, beside_original=True))
+            rows.append(measure(case, options.seconds, against_original=True))
     print(markdown(rows))
     if options.only is None:
         print(save("engine" if provider == "cpu" else "gpu", rows))

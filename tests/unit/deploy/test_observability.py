@@ -66,9 +66,9 @@ def _functions(expression: str) -> set[str]:
     return set(re.findall(r"([a-z_]\w*)\s*(?:(?:by|without)\s*\([^)]*\)\s*)?\(", expression))
 
 
-@pytest.mark.parametrize(("expression", "said"), list(_expressions()))
+@pytest.mark.parametrize(("expression", "text"), list(_expressions()))
 def test_every_metric_label_and_value_exists(
-    expression: str, said: str, shown: dict[str, list[dict[str, str]]]
+    expression: str, text: str, shown: dict[str, list[dict[str, str]]]
 ) -> None:
     names = _names(expression) - _functions(expression)
     assert names and names <= set(shown), f"{names - set(shown)} is not exported"
@@ -81,7 +81,7 @@ def test_every_metric_label_and_value_exists(
                 assert value in known, f"{name} is never exported with {label}={value}"
     for grouping in re.findall(r"\b(?:by|without)\s*\(([^)]*)\)", expression):
         assert set(grouping.replace(" ", "").split(",")) <= labels
-    for label in re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}", said):
+    for label in re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}", text):
         assert label in labels
 
 
