@@ -1,8 +1,8 @@
-"""What runs inside the frameworks' own environments, and what each needs. `harness/frameworks.py` starts it.
+"""The code and the requirements of the other frameworks' environments. `harness/frameworks.py` starts it.
 
-graphs       the three graphs, as somebody would run them who serves them from elsewhere
-lit          behind LitServe
-bento        behind BentoML
-rayserve     behind Ray Serve
-*.txt        what is installed for each
+graphs       the three graphs, run the way that another framework would serve them
+lit          LitServe
+bento        BentoML
+rayserve     Ray Serve
+*.txt        the requirements of each environment
 """

@@ -1,9 +1,9 @@
-"""What is timed.
+"""The models, lengths and utterances that are timed.
 
-lengths      how long utterances are, and utterances of such lengths for the engine
+case         the workload of the engine's benchmarks
+subject      the workload of the service's benchmarks
+options      the command line options that these two share
+lengths      lengths of utterances, and utterances of such lengths for the engine
 spoken       the same as WAV files and transcripts, for the service
-paper        a version of the published sizes, with weights made by a rule
-case         what the engine is timed on
-subject      what the service is timed on
-options      the options that these two share
+paper        a version with the published sizes, and weights made by a rule
 """
