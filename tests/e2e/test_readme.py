@@ -1,6 +1,6 @@
 """What the README and the guides tell people to type exists, and what they show is what comes back."""
 
-import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -59,6 +59,8 @@ def test_every_command_exists(line: str) -> None:
     elif program == "uvicorn":
         module, _, name = uvicorn_command.make_context(program, rest).params["app"].partition(":")
         assert callable(getattr(importlib.import_module(module), name))
+    elif program == "python" and rest[0] == "-m":
+        assert importlib.util.find_spec(rest[1]) is not None
     elif program == "python":
         assert (ROOT / rest[0]).is_file()
     elif "/" in program:

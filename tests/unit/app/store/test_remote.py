@@ -39,6 +39,7 @@ from app.settings import Settings
 from app.store.cache import ModelCache
 from app.store.remote import RemoteStore, is_address
 from app.store.versions import list_versions, load_manifest, verify
+from tests.support.damage import flip
 
 MakeVersion = Callable[..., Path]
 
@@ -196,16 +197,10 @@ def test_a_damaged_version_in_the_cache_is_fetched_again(
     assert "emotion.onnx" in caplog.text and str(kept) not in caplog.text
 
 
-def _flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_flip, "SHA-256"),
+        (flip, "SHA-256"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "larger"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes, not the"),
         (Path.unlink, "is not in the model store"),

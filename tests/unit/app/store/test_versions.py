@@ -18,6 +18,7 @@ from app.store.versions import (
     load_manifest,
     verify,
 )
+from tests.support.damage import flip
 
 
 @pytest.fixture
@@ -64,16 +65,10 @@ def test_an_undamaged_version_verifies(version: Path) -> None:
     verify(version, load_manifest(version))
 
 
-def _flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_flip, "SHA-256"),
+        (flip, "SHA-256"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "bytes"),
         (lambda path: path.write_bytes(b""), "0 bytes"),
         (Path.unlink, "cannot be read"),
