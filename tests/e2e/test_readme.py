@@ -21,6 +21,10 @@ PAGES = [
     ROOT / page
     for page in (
         "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/decisions.md",
+        "docs/fidelity.md",
         "docs/training.md",
         "docs/operations.md",
         "docs/reliability.md",
@@ -66,7 +70,7 @@ def test_every_command_exists(line: str) -> None:
     elif "/" in program:
         assert (ROOT / program).is_file()
     else:
-        assert program in ("cp", "curl", "docker", "espeak-ng", "kill", "mv", "pip")
+        assert program in ("cp", "curl", "docker", "espeak-ng", "kill", "mv", "pip", "pre-commit")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
