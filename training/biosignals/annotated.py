@@ -8,8 +8,8 @@ from ..corpora.kemdy20_annotation import (
     label_of,
     read_annotations,
 )
+from ..corpora.kemdy20_release import annotation_files
 from ..corpora.tally import Report
-from .folders import annotation_files
 
 PUBLISHED = Choices(ties="drop", classes=5)
 """The labels that the published figures are of."""

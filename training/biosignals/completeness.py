@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from ..corpora.kemdy20_release import Signal
 from .e4 import Recording
-from .folders import Signal
 
 BEAT_TOLERANCE_S = 0.25
 """A beat that comes this much later than its own interval says follows a gap: less than one missed beat, far more than

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..corpora.kemdy20_release import SIGNALS
 from .clusters import Clustering
 from .completeness import Completeness
 from .emotions import Comparison
-from .folders import SIGNALS
 from .published import MEANS
 
 SIGNIFICANT = 0.05

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..corpora.files import BrokenFileError, read_text
-from .folders import Signal
+from ..corpora.kemdy20_release import Signal
 
 Floats = npt.NDArray[np.float64]
 Sample = tuple[float, float, str]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..corpora.kemdy20_release import SIGNALS
 from .clusters import Clustering
 from .completeness import Completeness
 from .emotions import Comparison
-from .folders import SIGNALS
 from .published import MEANS
 
 DPI = 110

@@ -5,12 +5,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..corpora.kemdy20_annotation import Annotation
+from ..corpora.kemdy20_release import ANNOTATION, SIGNALS, find_release
 from ..corpora.tally import Report
 from . import conclusions
 from .annotated import labelled, read_annotated
 from .clusters import Clustering, cluster
 from .emotions import Comparison, compare
-from .folders import find_root
 from .published import MEANS, WELCH
 from .shapes import MIN_SAMPLES, POINTS
 from .survey import Survey, survey
@@ -33,7 +33,7 @@ class Results:
 
 def analyse(source: Path, sample: int, seed: int) -> Results:
     """Reads the corpus in `source` and computes all of the report. Raises CorpusError where it is not KEMDy20."""
-    root = find_root(source)
+    root = find_release(source, (ANNOTATION, *SIGNALS), "one")
     report = Report()
     annotated = read_annotated(root, report)
     utterances = labelled(annotated, report)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from .. import report as page
+from ..corpora.kemdy20_release import SIGNALS
 from . import conclusions, plots
 from .emotions import Comparison, Outcome
-from .folders import SIGNALS
 from .published import MEANS, WELCH
 from .results import Results
 from .shapes import MIN_SAMPLES, POINTS

@@ -9,15 +9,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..corpora.files import BrokenFileError
-from ..corpora.tally import Report
-from .completeness import Completeness
-from .e4 import Recording, read_e4
-from .folders import (
+from ..corpora.kemdy20_release import (
     SIGNALS,
     Signal,
     sessions,
     signal_files,
 )
+from ..corpora.tally import Report
+from .completeness import Completeness
+from .e4 import Recording, read_e4
 from .shapes import Shape, Unit, shapes
 
 

@@ -181,7 +181,7 @@ def test_files_that_mark_no_utterance_are_clustered_whole(tmp_path: Path) -> Non
     ("make", "said"),
     [
         (lambda folder: None, "is not there, or is not a folder"),
-        (lambda folder: folder.mkdir(), "is not KEMDy20: it has none of the folders annotation, EDA, IBI, TEMP"),
+        (lambda folder: folder.mkdir(), "is not KEMDy20: it needs one of the folders annotation, EDA, IBI, TEMP"),
         (
             lambda folder: [(folder / name / "EDA").mkdir(parents=True) for name in ("KEMDy20_v1_1", "KEMDy20_v1_2")],
             "holds several releases, name one",
