@@ -21,7 +21,7 @@ from .config import (
     preset_names,
 )
 from .corpora import prepare
-from .data.utterance import Utterance, read_manifest
+from .data.utterance import UTTERANCES_FILE, Utterance, read_utterances
 from .errors import TrainingError
 from .evaluation import command as evaluation
 from .export.version import Release
@@ -31,8 +31,6 @@ from .recipes import import_original as original
 from .recipes.kemdy20_folds import train_folds
 from .recipes.smoke import smoke as run_smoke
 from .recipes.starter import make_starter
-
-MANIFEST = "manifest.jsonl"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="maeum-train", description="Makes the checkpoints that `maeum` serves.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("prepare", help="turn a corpus into a manifest")
+    command = commands.add_parser("prepare", help="turn a corpus into utterances.jsonl")
     prepare.add_arguments(command)
     command.set_defaults(run=prepare.run)
 
@@ -74,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     _add_training_options(command)
     command.set_defaults(run=folds)
 
-    command = commands.add_parser("evaluate", help="measure a version on a manifest's test split")
+    command = commands.add_parser("evaluate", help="measure a version on the test split of a corpus")
     evaluation.add_arguments(command)
     command.set_defaults(run=evaluation.run)
 
@@ -89,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--precisions", nargs="+", choices=["fp32", "fp16", "int8"], default=["int8", "fp32"])
     command.add_argument("--checkpoint", action="store_true", help="add float16 weights to fine-tune from")
-    command.add_argument("--data", type=Path, help="folder with manifest.jsonl: calibrates and measures the version")
+    command.add_argument("--data", type=Path, help="folder with utterances.jsonl: calibrates and measures the version")
     command.set_defaults(run=export)
 
     command = commands.add_parser(
@@ -112,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", choices=preset_names(), default="paper")
-    command.add_argument("--data", type=Path, required=True, help="folder with manifest.jsonl")
+    command.add_argument("--data", type=Path, required=True, help="folder with utterances.jsonl")
     command.add_argument("--output", type=Path, required=True, help="the run's folder")
     command.add_argument("--text-encoder", help="hub name or local folder, instead of the preset's")
     command.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. train.audio.epochs=3")
@@ -130,7 +128,7 @@ def _configured(args: argparse.Namespace) -> tuple[Config, list[Utterance], Acce
         accelerator = Accelerator(cpu=args.cpu, mixed_precision=config.train.precision)
     except ValueError as error:
         raise ConfigError(f"train.precision={config.train.precision} cannot be had here: {error}") from error
-    return config, list(read_manifest(args.data / MANIFEST)), accelerator
+    return config, list(read_utterances(args.data / UTTERANCES_FILE)), accelerator
 
 
 def train(args: argparse.Namespace) -> int:
@@ -154,7 +152,7 @@ def folds(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """Writes a version and says where."""
-    utterances = list(read_manifest(args.data / MANIFEST)) if args.data else []
+    utterances = list(read_utterances(args.data / UTTERANCES_FILE)) if args.data else []
     about = args.about.read_text(encoding="utf-8") if args.about else ""
     release = Release(args.name, args.version, args.license, about)
     written = export_run(args.source, args.store, release, args.precisions, utterances, args.checkpoint)

@@ -1,4 +1,4 @@
-"""`maeum-train prepare`: a corpus on disk becomes `manifest.jsonl` and `report.json`."""
+"""`maeum-train prepare`: a corpus on disk becomes `utterances.jsonl` and `report.json`."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.utterance import Utterance, read_manifest, write_manifest
+from ..data.utterance import UTTERANCES_FILE, Utterance, read_utterances, write_utterances
 from .kemdy20 import read_kemdy20
 from .kemdy20_annotation import Choices
 from .splits import FOLDS, original_split
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(parser: argparse.ArgumentParser, source: str) -> None:
     parser.add_argument("--source", type=Path, required=True, help=source)
-    parser.add_argument("--output", type=Path, required=True, help="folder for manifest.jsonl and report.json")
+    parser.add_argument("--output", type=Path, required=True, help="folder for utterances.jsonl and report.json")
     parser.add_argument("--strict", action="store_true", help="exit with 1 where anything is wrong with the corpus")
 
 
@@ -60,7 +60,7 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepares as `args` says. Returns 0, 1 where `--strict` found a problem, 2 where nothing could be prepared.
 
-    The manifest appears whole or not at all.
+    `utterances.jsonl` appears whole or not at all.
     """
     report = Report()
     try:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     except (CorpusError, OSError) as error:
         sys.stderr.write(f"maeum-train prepare: {error}\n")
         return 2
-    sys.stdout.write(f"{report.summary()}\nWritten: {args.output}/manifest.jsonl and report.json\n")
+    sys.stdout.write(f"{report.summary()}\nWritten: {args.output / UTTERANCES_FILE} and report.json\n")
     return 1 if args.strict and report.problems else 0
 
 
@@ -78,11 +78,11 @@ def _write(args: argparse.Namespace, report: Report, work: Path) -> None:
     utterances = _progress(_read(args, report))
     if args.corpus == "kemdy20" and args.split == "original":
         utterances = _with_original_split(work / "unsplit.jsonl", utterances)
-    if not write_manifest(work / "manifest.jsonl", report.counted(utterances)):
+    if not write_utterances(work / UTTERANCES_FILE, report.counted(utterances)):
         raise CorpusError(f"{args.source} has no utterance that can be used\n{report.summary()}")
     text = json.dumps(report.as_json(), ensure_ascii=False, indent=1)
     (args.output / "report.json").write_text(text + "\n", encoding="utf-8")
-    (work / "manifest.jsonl").replace(args.output / "manifest.jsonl")
+    (work / UTTERANCES_FILE).replace(args.output / UTTERANCES_FILE)
 
 
 def _read(args: argparse.Namespace, report: Report) -> Iterator[Utterance]:
@@ -93,8 +93,8 @@ def _read(args: argparse.Namespace, report: Report) -> Iterator[Utterance]:
 
 def _with_original_split(unsplit: Path, utterances: Iterator[Utterance]) -> Iterator[Utterance]:
     """The same utterances, by way of a file: the split needs their number, and memory is to stay flat."""
-    splits = original_split(write_manifest(unsplit, utterances))
-    for utterance, split in zip(read_manifest(unsplit), splits, strict=True):
+    splits = original_split(write_utterances(unsplit, utterances))
+    for utterance, split in zip(read_utterances(unsplit), splits, strict=True):
         yield utterance.model_copy(update={"split": split, "fold": None})
 
 

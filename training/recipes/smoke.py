@@ -20,10 +20,11 @@ from app.settings import Settings
 
 from ..config import STAGES, load_preset
 from ..data.utterance import (
+    UTTERANCES_FILE,
     Split,
     Utterance,
-    read_manifest,
-    write_manifest,
+    read_utterances,
+    write_utterances,
 )
 from ..export.version import Release, export
 from ..features import SAMPLE_RATE
@@ -93,9 +94,9 @@ def make_encoder(folder: Path, texts: Iterable[str] = WORDS.values()) -> Path:
 
 
 def make_corpus(folder: Path) -> list[Utterance]:
-    """Four utterances an emotion, read from a manifest: a tone for a voice, ever noisier, and two words."""
-    write_manifest(folder / "manifest.jsonl", _utterances(folder))
-    return list(read_manifest(folder / "manifest.jsonl"))
+    """Four utterances of each emotion: a tone with ever more noise, and a transcript of two words."""
+    write_utterances(folder / UTTERANCES_FILE, _utterances(folder))
+    return list(read_utterances(folder / UTTERANCES_FILE))
 
 
 def _utterances(folder: Path) -> Iterator[Utterance]:

@@ -19,8 +19,8 @@ from app.settings import Settings
 from training.data.utterance import (
     Split,
     Utterance,
-    read_manifest,
-    write_manifest,
+    read_utterances,
+    write_utterances,
 )
 from training.evaluation.answers import Answered, EvaluationError, model_input
 from training.evaluation.command import add_arguments, run
@@ -63,7 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> Path:
         for k, split in enumerate(splits)
     ]
     unlabelled = [Utterance(id=f"r{k}", corpus="reviews", transcript="고마워요", split="test") for k in range(4)]
-    write_manifest(folder / "manifest.jsonl", [*talk, *unlabelled])
+    write_utterances(folder / "utterances.jsonl", [*talk, *unlabelled])
     return folder
 
 
@@ -81,7 +81,7 @@ def output(data: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_metrics_are_of_what_the_engine_says(output: Path, data: Path, store: Path) -> None:
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     model = load_model(Settings.load(model_store=store, model="starter", precision="fp32"))
-    test = [u for u in read_manifest(data / "manifest.jsonl") if u.split == "test" and u.emotion]
+    test = [u for u in read_utterances(data / "utterances.jsonl") if u.split == "test" and u.emotion]
     said = [p.probabilities for p in model.predict([model_input(model, u, "both") for u in test])]
     right = [np.argmax(probabilities) == CLASSES.index(u.emotion) for probabilities, u in zip(said, test, strict=True)]
     assert metrics["figures"]["emotion of talk, both"]["accuracy"] == pytest.approx(np.mean(right), abs=1e-4)

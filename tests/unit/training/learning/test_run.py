@@ -13,7 +13,7 @@ from tests.support.synthetic_kemdy20 import EMOTIONS, write_tree
 from training.cli import main
 from training.config import STAGES, Config, load_preset
 from training.data.examples import DataError
-from training.data.utterance import Utterance, read_manifest, write_manifest
+from training.data.utterance import Utterance, read_utterances, write_utterances
 from training.export.version import Release, export
 from training.learning.run import train
 from training.networks.files import load_networks
@@ -72,7 +72,7 @@ def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
     write_tree(tmp_path / "KEMDy20", sessions=(1, 9, 17, 25, 33), utterances_per_session=12)
     assert main(["prepare", "kemdy20", "--source", str(tmp_path / "KEMDy20"), "--output", str(tmp_path / "data")]) == 0
     encoder = make_encoder(tmp_path / "encoder", [said for _, _, said in EMOTIONS.values()])
-    utterances = list(read_manifest(tmp_path / "data" / "manifest.jsonl"))
+    utterances = list(read_utterances(tmp_path / "data" / "utterances.jsonl"))
     report = train_folds(tiny(encoder), utterances, tmp_path / "folds", CPU)
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
     together = json.loads((tmp_path / "folds" / "folds.json").read_text(encoding="utf-8"))
@@ -84,7 +84,7 @@ def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
 def test_a_precision_that_the_device_has_not_is_said(
     encoder: Path, corpus: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_manifest(tmp_path / "manifest.jsonl", corpus)
+    write_utterances(tmp_path / "utterances.jsonl", corpus)
     where = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--text-encoder", str(encoder)]
     assert main(["train", "audio", "--preset", "starter", *where, "--cpu", "--set", "train.precision=fp16"]) == 1
     said = capsys.readouterr().err
