@@ -19,7 +19,7 @@ from torch import Tensor
 from turns import Turn, serve_turns, take, warm_up
 
 from app.engine.load import physical_cores
-from training.networks.files import load_checkpoint
+from training.networks.files import load_weights
 from training.networks.networks import Networks
 
 
@@ -48,7 +48,7 @@ def load(preset: Preset) -> Networks:
     if preset == "paper":
         return rule_made_networks()
     folder, _ = version(Case(preset).settings())
-    return load_checkpoint(folder).eval()
+    return load_weights(folder).eval()
 
 
 def padded(case: Case, vocabulary: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

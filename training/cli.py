@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Every command and its options."""
-    top = argparse.ArgumentParser(prog="maeum-train", description="Makes the checkpoints that `maeum` serves.")
+    top = argparse.ArgumentParser(prog="maeum-train", description="Trains the models that `maeum` serves.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     command = commands.add_parser("prepare", help="turn a corpus into utterances.jsonl")
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         "--about", type=Path, help="Markdown for the card: what the weights learned from, and its terms"
     )
     command.add_argument("--precisions", nargs="+", choices=["fp32", "fp16", "int8"], default=["int8", "fp32"])
-    command.add_argument("--checkpoint", action="store_true", help="add float16 weights to fine-tune from")
+    command.add_argument("--weights", action="store_true", help="add float16 weights to fine-tune from")
     command.add_argument("--data", type=Path, help="folder with utterances.jsonl: calibrates and measures the version")
     command.set_defaults(run=export)
 
@@ -155,7 +155,7 @@ def export(args: argparse.Namespace) -> int:
     utterances = list(read_utterances(args.data / UTTERANCES_FILE)) if args.data else []
     about = args.about.read_text(encoding="utf-8") if args.about else ""
     release = Release(args.name, args.version, args.license, about)
-    written = export_run(args.source, args.store, release, args.precisions, utterances, args.checkpoint)
+    written = export_run(args.source, args.store, release, args.precisions, utterances, args.weights)
     print(f"Written: {written}")
     return 0
 

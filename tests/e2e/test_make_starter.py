@@ -84,13 +84,13 @@ def manifest(made: tuple[Path, Path]) -> Manifest:
     return load_manifest(made[1])
 
 
-def test_the_version_is_whole_and_has_its_precisions_and_a_checkpoint(
+def test_the_version_is_whole_and_has_its_precisions_and_weights_to_fine_tune_from(
     made: tuple[Path, Path], manifest: Manifest
 ) -> None:
     verify(made[1], manifest)
     assert made[1].parts[-2:] == ("starter", "9.9.9")
     assert set(manifest.graphs) == {"int8", "fp16"}
-    assert manifest.checkpoint is not None
+    assert manifest.checkpoint is not None and manifest.checkpoint.file == "weights.safetensors"
     assert (manifest.preset, manifest.width) == ("starter", 64)
     assert {path.name for path in made[1].iterdir()} == {"manifest.json", *(file.file for file in manifest.files())}
 

@@ -1,7 +1,7 @@
 """The graphs in float16, for a GPU: half the memory, and tensor cores. Their inputs and outputs stay float32.
 
-Not onnxruntime's converter: it rounds to float16 whatever passes between two nodes that are kept in float32, the
-waveform and its spectrum too. Weights that lie in a checkpoint already: `training.export.shared_weights`.
+onnxruntime's own converter does not serve: it rounds to float16 all that passes between two nodes kept in float32, the
+waveform and its spectrum included. `training.export.shared_weights` keeps the weights out of the graphs.
 """
 
 from pathlib import Path

@@ -28,7 +28,7 @@ from ..errors import TrainingError
 from ..evaluation.crossvalidation import CrossValidation
 from ..evaluation.evaluate import calibrate, evaluate
 from ..features import HOP_LENGTH, SAMPLE_RATE
-from ..networks.files import CHECKPOINT_FILE, load_networks, save_checkpoint
+from ..networks.files import WEIGHTS_FILE, load_networks, save_weights
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE
 from .card import CARD_FILE, card
@@ -65,10 +65,10 @@ def export(
     release: Release,
     precisions: Sequence[Precision],
     utterances: Sequence[Utterance] = (),
-    checkpoint: bool = False,
+    weights: bool = False,
 ) -> Path:
-    """Writes `store/name/version` and returns it. With `checkpoint` it carries weights to fine-tune from, and fp16
-    graphs read them there.
+    """Writes `store/name/version` and returns it. With `weights` it includes the file to fine-tune from, and the fp16
+    graphs read their tensors there.
 
     With `utterances` the temperatures are fitted on their validation split and the graphs of the first precision are
     measured on their test split. Raises ExportError, RunError and ParityError.
@@ -80,8 +80,8 @@ def export(
         # A manifest's name and version must be those of its folders, in the making too.
         staging = Path(scratch) / release.name / release.version
         staging.mkdir(parents=True)
-        if checkpoint:
-            save_checkpoint(staging / CHECKPOINT_FILE, networks)
+        if weights:
+            save_weights(staging / WEIGHTS_FILE, networks)
         manifest = _build(run, networks, staging, release, precisions)
         _finish(staging, manifest, release, precisions[0], utterances)
         staging.rename(target)
@@ -99,9 +99,9 @@ def new_version(store: Path, name: str, version: str) -> Path:
 def _build(run: Path, networks: Networks, folder: Path, release: Release, precisions: Sequence[Precision]) -> Manifest:
     """Graphs, tokenizer and a manifest that knows neither temperatures nor figures yet.
 
-    A checkpoint that lies in `folder` is listed too, and fp16 graphs read it.
+    Weights to fine-tune from that lie in `folder` are listed too, and the fp16 graphs read them.
     """
-    checkpoint = folder / CHECKPOINT_FILE
+    weights = folder / WEIGHTS_FILE
     fp32 = export_fp32(networks, folder)
     reference = Reference(networks)
     drifts: dict[Precision, dict[str, float]] = {"fp32": reference.check_fp32(fp32)}
@@ -111,8 +111,8 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
         drifts["int8"] = reference.drift(paths["int8"])
     if "fp16" in precisions:
         paths["fp16"] = convert_fp16(fp32, folder)
-        if checkpoint.is_file():
-            share_weights(paths["fp16"].values(), checkpoint)
+        if weights.is_file():
+            share_weights(paths["fp16"].values(), weights)
         drifts["fp16"] = reference.drift(paths["fp16"])
     shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
     (folder / CARD_FILE).write_text("In the making.\n", encoding="utf-8")
@@ -138,7 +138,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
         emotion=EmotionOutput(classes=config.emotion.classes, temperature=1.0),
         graphs={p: {name: stored(path) for name, path in paths[p].items()} for p in precisions},
         card=stored(folder / CARD_FILE),
-        checkpoint=stored(checkpoint) if checkpoint.is_file() else None,
+        checkpoint=stored(weights) if weights.is_file() else None,
         drift={p: {output: float(f"{value:.2g}") for output, value in drifts[p].items()} for p in precisions},
         training={
             "text_encoder": Path(config.text.encoder).name,

@@ -15,8 +15,8 @@ from ..config import (
 from ..data.utterance import Utterance
 from ..networks.files import (
     CONFIG_FILE,
-    load_checkpoint,
     load_stage,
+    load_weights,
     save_config,
     save_stage,
 )
@@ -77,7 +77,7 @@ def new_networks(config: Config) -> Networks:
 def _networks(config: Config, init_from: Path | None) -> Networks:
     if init_from is None:
         return new_networks(config)
-    networks = load_checkpoint(init_from)
+    networks = load_weights(init_from)
     networks.config = networks.config.model_copy(update={"train": config.train, "preset": config.preset})
     return networks
 

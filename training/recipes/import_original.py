@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=COMBINED_HEADS,
         help="4 is what the published classifier ran; 6 gives the arousal as it was trained, and another emotion",
     )
-    parser.add_argument("--checkpoint", action="store_true", help="add float16 weights to fine-tune from")
+    parser.add_argument("--weights", action="store_true", help="add float16 weights to fine-tune from")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "int8"], default=["fp32"])
 
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     release = Release(args.name, args.version, args.license, about)
     config = published(heads)
     written = import_original(
-        files, args.text_encoder, args.store, release, args.precisions, config, checkpoint=args.checkpoint
+        files, args.text_encoder, args.store, release, args.precisions, config, weights=args.weights
     )
     sys.stdout.write(f"Written: {written}\n")
     return 0
@@ -94,7 +94,7 @@ def import_original(
     precisions: Sequence[Precision],
     config: Config,
     encoder: BertConfig = KOBERT,
-    checkpoint: bool = False,
+    weights: bool = False,
 ) -> Path:
     """Writes a version of the `.pt` files by role, `classifier` and maybe `audio` and `text`; returns its folder.
 
@@ -109,7 +109,7 @@ def import_original(
         for stage in STAGES:
             save_stage(source, networks, stage)
         origin = {"imported_sha256": {role: _digest(path) for role, path in files.items()}}
-        return export(source, store, replace(release, training=origin), precisions, checkpoint=checkpoint)
+        return export(source, store, replace(release, training=origin), precisions, weights=weights)
 
 
 def published(audio_heads: int = COMBINED_HEADS) -> Config:

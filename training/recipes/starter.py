@@ -83,7 +83,7 @@ def make_starter(
         },
         crossvalidation=cross_validate(folds, speakers, held_out),
     )
-    return export(work / "shipped", store, release, ["int8", "fp16"], held_out, checkpoint=True)
+    return export(work / "shipped", store, release, ["int8", "fp16"], held_out, weights=True)
 
 
 def korean_by_speaker(source: Path) -> dict[str, list[Utterance]]:

@@ -49,7 +49,7 @@ def trained(encoder: Path, corpus: list[Utterance], tmp_path_factory: pytest.Tem
 def test_training_goes_on_from_a_version_without_its_encoder_or_preset(
     trained: Path, corpus: list[Utterance], tmp_path: Path
 ) -> None:
-    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], checkpoint=True)
+    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], weights=True)
     config = load_preset("paper", {"train.emotion.epochs": 1, "train.emotion.limit": 2})
     train(["emotion"], config, corpus, tmp_path / "tuned", CPU, init_from=version)
     before, after = load_networks(trained).state_dict(), load_networks(tmp_path / "tuned").state_dict()
@@ -64,7 +64,7 @@ def test_a_version_without_weights_says_how_to_get_them(
     trained: Path, corpus: list[Utterance], encoder: Path, tmp_path: Path
 ) -> None:
     version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["fp32"])
-    with pytest.raises(RunError, match="export --checkpoint"):
+    with pytest.raises(RunError, match=r"no readable weights\.safetensors.*export --weights"):
         train(["emotion"], tiny(encoder), corpus, tmp_path / "tuned", CPU, init_from=version)
 
 
