@@ -16,7 +16,7 @@ from app.pipeline import Pipeline
 from app.settings import Settings
 from app.web.api import create_app
 from tests.support import ROOT
-from training.cli import parser as training_parser
+from training.cli import parse
 
 PAGES = [
     ROOT / page
@@ -54,7 +54,7 @@ def test_every_command_exists(line: str) -> None:
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
         assert rest[0] in targets
     elif program == "maeum-train":
-        training_parser().parse_args(rest)
+        parse(rest)
     elif program == "maeum":
         cli._parser().parse_args(rest)
     elif program == "uvicorn":

@@ -88,7 +88,7 @@ def test_a_precision_that_the_device_has_not_is_said(
     where = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--text-encoder", str(encoder)]
     assert main(["train", "audio", "--preset", "starter", *where, "--cpu", "--set", "train.precision=fp16"]) == 1
     said = capsys.readouterr().err
-    assert "train.precision=fp16 cannot be had here" in said
+    assert "train.precision=fp16 is not available here" in said
     assert "Traceback" not in said
 
 
