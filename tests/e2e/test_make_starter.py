@@ -95,16 +95,16 @@ def test_the_version_is_whole_and_has_its_precisions_and_weights_to_fine_tune_fr
     assert {path.name for path in made[1].iterdir()} == {"manifest.json", *(file.file for file in manifest.files())}
 
 
-def test_every_figure_on_voices_is_of_speakers_never_met(manifest: Manifest) -> None:
+def test_every_figure_on_clips_is_of_speakers_not_in_training(manifest: Manifest) -> None:
     figures = manifest.evaluation
     assert figures["precision"] == "int8"
     for script, speakers, clips in (("plain", 2, 10), ("emotional", 1, 5)):
-        heard = [f"{EMOTION} ({script}), {heard}" for heard in ("audio", "text", "both")]
+        by_modality = [f"{EMOTION} ({script}), {available}" for available in ("audio", "text", "both")]
         others = [f"{EMOTION} ({script}), {recording}, audio" for recording in RECORDINGS]
-        for name in (*heard, *others, f"arousal of ko_emotional_speech ({script})"):
+        for name in (*by_modality, *others, f"arousal of ko_emotional_speech ({script})"):
             found = figures[name]
             assert (found["speakers"], found["speakers_met"]) == (speakers, 0), name
-        assert figures[heard[0]]["n"] == clips
+        assert figures[by_modality[0]]["n"] == clips
     assert {name for name in figures if "kote" in name or "nsmc" in name} == {
         "emotion of kote, text",
         "valence of nsmc_ratings",
@@ -130,16 +130,14 @@ def test_the_version_answers(made: tuple[Path, Path], precision: str) -> None:
     model = load_model(Settings.load(model_store=store, model="starter/9.9.9", precision=precision, threads=1))
     voice = 0.2 * np.sin(np.arange(8_000) * 0.06).astype(np.float32)
     ids = model.tokenizer.encode("정말 좋아").ids
-    voice_alone, words_alone, both = model.predict(
-        [Utterance(voice, None), Utterance(None, ids), Utterance(voice, ids)]
-    )
-    assert (voice_alone.valence, words_alone.arousal) == (None, None)
-    assert both.arousal == pytest.approx(voice_alone.arousal, abs=1e-2)
-    assert both.valence == pytest.approx(words_alone.valence, abs=1e-2)
-    for answer in (voice_alone, words_alone, both):
+    audio_alone, text_alone, both = model.predict([Utterance(voice, None), Utterance(None, ids), Utterance(voice, ids)])
+    assert (audio_alone.valence, text_alone.arousal) == (None, None)
+    assert both.arousal == pytest.approx(audio_alone.arousal, abs=1e-2)
+    assert both.valence == pytest.approx(text_alone.valence, abs=1e-2)
+    for answer in (audio_alone, text_alone, both):
         assert len(answer.probabilities) == 5 and sum(answer.probabilities) == pytest.approx(1, abs=1e-4)
 
 
-def test_the_words_are_trained_once(made: tuple[Path, Path]) -> None:
-    assert (made[0] / "words" / "text.safetensors").is_file()
-    assert len((made[0] / "words" / "log.jsonl").read_text().splitlines()) == 1
+def test_the_text_network_is_trained_once(made: tuple[Path, Path]) -> None:
+    assert (made[0] / "text" / "text.safetensors").is_file()
+    assert len((made[0] / "text" / "log.jsonl").read_text().splitlines()) == 1
