@@ -1,4 +1,4 @@
-"""`maeum-train evaluate`: measures a version on the test split of a corpus and writes a folder about it."""
+"""`maeum-train evaluate`: measures a version on the test split of a corpus and writes a folder of results."""
 
 import argparse
 import sys
@@ -11,8 +11,7 @@ from app.settings import Precision, Provider, Settings
 
 from ..data.utterance import UTTERANCES_FILE, Split, read_utterances
 from .answers import EvaluationError
-from .evaluate import figures_of
-from .measure import measure
+from .measure import figures_of, measure
 from .wording import headline
 
 
@@ -24,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with utterances.jsonl")
     parser.add_argument("--output", type=Path, required=True, help="folder for metrics.json, plots and report.html")
     parser.add_argument("--split", choices=get_args(Split), default="test", help="default: %(default)s")
-    parser.add_argument("--precision", choices=get_args(Precision), help="which graphs; default: as served")
-    parser.add_argument("--provider", choices=get_args(Provider), help="where they run; default: as served")
+    parser.add_argument("--precision", choices=get_args(Precision), help="of the graphs; default: as served")
+    parser.add_argument("--provider", choices=get_args(Provider), help="of onnxruntime; default: as served")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures as `args` says, prints a line a measurement and where the report is.
+    """Measures with the options `args`, prints a line per measurement and the path of the report.
 
     Raises EvaluationError, UtterancesError and MaeumError.
     """
@@ -43,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     count = sum(u.split == args.split for u in utterances)
     if not measurements:
         raise EvaluationError(
-            f"Of the {count:,} utterances in split {args.split} of {args.data / UTTERANCES_FILE}, none has both what "
-            f"{args.model} takes and a label to judge it by."
+            f"Of the {count:,} utterances in split {args.split} of {args.data / UTTERANCES_FILE}, none has both an "
+            f"input that {args.model} takes and a label to judge the answer by."
         )
     figures = figures_of(measurements, utterances, args.split)
     manifest = model.manifest

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from app.store.manifest import Manifest
 
 from ..evaluation.figures import Figures
-from ..evaluation.wording import beside, headline
+from ..evaluation.wording import baseline, headline
 
 CARD_FILE = "MODEL_CARD.md"
 
@@ -63,7 +63,7 @@ def _figures(manifest: Manifest) -> str:
         "|---|---|---|---|",
     ]
     for name, figures in measured.items():
-        lines.append(f"| {name} | {figures['n']} | {headline(figures)} | {beside(figures)} |")
+        lines.append(f"| {name} | {figures['n']} | {headline(figures)} | {baseline(figures)} |")
     lines += [*_by_class(measured), *_by_gender(measured)]
     if isinstance(crossed, dict):
         lines += _cost(crossed)

@@ -25,8 +25,9 @@ from app.store.versions import MANIFEST_FILE
 
 from ..data.utterance import Utterance
 from ..errors import TrainingError
+from ..evaluation.calibration import calibrate
 from ..evaluation.crossvalidation import CrossValidation
-from ..evaluation.evaluate import calibrate, evaluate
+from ..evaluation.measure import evaluate
 from ..features import HOP_LENGTH, SAMPLE_RATE
 from ..networks.files import WEIGHTS_FILE, load_networks, save_weights
 from ..networks.networks import Networks
