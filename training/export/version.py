@@ -1,4 +1,4 @@
-"""Makes a version folder of a run: proven graphs, `manifest.json`, `tokenizer.json`, `MODEL_CARD.md`.
+"""Makes a version folder of a run: checked graphs, `manifest.json`, `tokenizer.json`, `MODEL_CARD.md`.
 
 A version appears whole or not at all.
 """
@@ -46,10 +46,10 @@ class ExportError(TrainingError):
 
 @dataclass(frozen=True)
 class Release:
-    """What a version is called, under which licence (SPDX) its weights stand, and what they learned from (Markdown).
+    """Name, version, licence of the weights (SPDX), and `about`: training data and terms (Markdown).
 
-    `training` is what its manifest says of the training where that is not the run's configuration. A `crossvalidation`
-    gives the temperatures, and figures on speakers that the weights themselves have met.
+    `training` replaces the run's configuration in the manifest's account of the training. A `crossvalidation` gives the
+    temperatures, and figures on speakers who are in the training data of the weights themselves.
     """
 
     name: str
@@ -71,14 +71,14 @@ def export(
     """Writes `store/name/version` and returns it. With `weights` it includes the file to fine-tune from, and the fp16
     graphs read their tensors there.
 
-    With `utterances` the temperatures are fitted on their validation split and the graphs of the first precision are
+    With `utterances` the temperatures are fitted on their validation split, and the graphs of the first precision are
     measured on their test split. Raises ExportError, RunError and ParityError.
     """
     target = new_version(store, release.name, release.version)
     networks = load_networks(run)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch:
-        # A manifest's name and version must be those of its folders, in the making too.
+        # Loading checks that a manifest's name and version are those of its folders, here too.
         staging = Path(scratch) / release.name / release.version
         staging.mkdir(parents=True)
         if weights:
@@ -90,15 +90,15 @@ def export(
 
 
 def new_version(store: Path, name: str, version: str) -> Path:
-    """The folder of a version to be. Raises ExportError where it is there already."""
+    """The folder for a new version. Raises ExportError where it exists."""
     target = store / name / version
     if target.exists():
-        raise ExportError(f"{target} is there already; a version never changes. Choose another --version.")
+        raise ExportError(f"{target} exists, and a version never changes. Choose another --version.")
     return target
 
 
 def _build(run: Path, networks: Networks, folder: Path, release: Release, precisions: Sequence[Precision]) -> Manifest:
-    """Graphs, tokenizer and a manifest that knows neither temperatures nor figures yet.
+    """Graphs, tokenizer, and a manifest without temperatures and figures.
 
     Weights to fine-tune from that lie in `folder` are listed too, and the fp16 graphs read them.
     """
@@ -151,7 +151,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
 def _finish(
     folder: Path, manifest: Manifest, release: Release, precision: Precision, utterances: Sequence[Utterance]
 ) -> None:
-    """Fits the temperatures, measures, and writes the card and the manifest."""
+    """Fits the temperatures, measures the version, and writes the card and the manifest."""
     settings = Settings.load(
         model_store=folder.parents[1], model=f"{manifest.name}/{manifest.version}", precision=precision
     )

@@ -16,13 +16,18 @@ from app.store.manifest import Manifest
 from app.store.versions import MANIFEST_FILE
 
 from ..config import Config, Stage
-from .networks import Networks, RunError
+from ..errors import TrainingError
+from .networks import Networks
 from .text_encoder import blank_encoder, load_encoder_config
 
 CONFIG_FILE = "config.json"
 ENCODER_FOLDER = "encoder"  # the text encoder's own config.json
 RETIRED = ("borrow_text",)  # settings of the emotion stage in the files of versions up to 0.2.1
 WEIGHTS_FILE = "weights.safetensors"  # of a new version; an older one calls it checkpoint.safetensors
+
+
+class RunError(TrainingError):
+    """A run folder that lacks something; the message says what, and which command makes it."""
 
 
 def save_config(run: Path, networks: Networks) -> None:
@@ -57,7 +62,7 @@ def load_networks(run: Path) -> Networks:
     """The three trained networks of a run, in evaluation mode. Raises RunError and EncoderError."""
     path = run / CONFIG_FILE
     if not path.is_file():
-        raise RunError(f"{run} is no run: it has no {CONFIG_FILE}. `maeum-train train` makes one.")
+        raise RunError(f"{run} is not a run: it has no {CONFIG_FILE}. `maeum-train train` makes one.")
     config = _read_config(path.read_text(encoding="utf-8"))
     networks = Networks(config, blank_encoder(load_encoder_config(run / ENCODER_FOLDER)))
     for stage in ("audio", "text", "emotion"):

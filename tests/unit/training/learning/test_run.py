@@ -16,8 +16,7 @@ from training.data.examples import DataError
 from training.data.utterance import Utterance, read_utterances, write_utterances
 from training.export.version import Release, export
 from training.learning.run import train
-from training.networks.files import load_networks
-from training.networks.networks import RunError
+from training.networks.files import RunError, load_networks
 from training.recipes.kemdy20_folds import train_folds
 from training.recipes.smoke import TINY, make_corpus, make_encoder
 
