@@ -17,14 +17,14 @@ from app.settings import Settings
 from app.store.manifest import Manifest
 from app.store.versions import load_manifest, verify
 from training.config import AudioEncoderConfig
-from training.corpora.kote import READING
+from training.corpora.kote import EMOTION_OF_LABEL
 from training.corpora.nsmc import read_reviews
 from training.evaluation.crossvalidation import RECORDINGS
 from training.learning import heads
 from training.networks.files import load_networks
 from training.networks.whisper import whisper_config
 from training.recipes import starter
-from training.recipes.smoke import TINY, WORDS, make_encoder
+from training.recipes.smoke import TINY, TRANSCRIPTS, make_encoder
 
 SPEAKERS = {"ema": "plain", "emb": "plain", "nea": "emotional"}
 WHISPER = {"layers": 1, "width": 64, "heads": 4, "feed_forward": 32}
@@ -40,15 +40,17 @@ def write_corpora(folder: Path) -> Path:
         path.mkdir(parents=True)
     rows = ["file,speaker,gender,script,emotion,transcript,spoken_form"]
     for number, (speaker, script) in enumerate(SPEAKERS.items()):
-        for pitch, (emotion, words) in enumerate(WORDS.items()):
+        for pitch, (emotion, words) in enumerate(TRANSCRIPTS.items()):
             time = np.arange(int(random.uniform(0.3, 0.6) * 16_000)) / 16_000
             voice = 0.2 * np.sin(2 * np.pi * (110 + 60 * pitch + 9 * number) * time)
             name = f"audio/{speaker}{pitch}.flac"
             soundfile.write(korean / name, voice + 0.01 * random.standard_normal(len(time)), 16_000)
             rows.append(f"{name},{speaker},{'male' if number else 'female'},{script},{emotion},{words},{words}")
     (korean / "metadata.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
-    ids = {label: number for number, label in enumerate(READING)}
-    comments = [f"{k}\t{WORDS[e]} {'그' * (k % 4)}\t{ids[LABELS[e]]}\n" for k, e in enumerate(12 * list(WORDS))]
+    ids = {label: number for number, label in enumerate(EMOTION_OF_LABEL)}
+    comments = [
+        f"{k}\t{TRANSCRIPTS[e]} {'그' * (k % 4)}\t{ids[LABELS[e]]}\n" for k, e in enumerate(12 * list(TRANSCRIPTS))
+    ]
     (kote / "val.tsv").write_text("".join(comments) + "900\t뭐야\t42,5\n", encoding="utf-8")
     (kote / "test.tsv").write_text("".join(f"9{line}" for line in comments[:10]), encoding="utf-8")
     with gzip.open(reviews / "reviews.tsv.gz", "wt", encoding="utf-8") as file:
@@ -68,7 +70,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
         **TINY,
         "audio.encoder": {"name": str(folder / "whisper"), **WHISPER},
         "audio.block.layers": 0,
-        "text.encoder": str(make_encoder(folder / "words", [*WORDS.values(), "그아"])),
+        "text.encoder": str(make_encoder(folder / "words", [*TRANSCRIPTS.values(), "그아"])),
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "STEPS", 20)

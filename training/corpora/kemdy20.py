@@ -1,6 +1,6 @@
-"""KEMDy20 as ETRI gives it: annotation by session, a wav and a txt by utterance, and their many irregularities.
+"""KEMDy20 as ETRI releases it: an annotation per session, a wav and a txt per utterance, and many irregularities.
 
-Session by session, so that memory does not grow with the corpus. The biosignals (EDA, IBI, TEMP) are not read here.
+Reads session by session, so that memory does not grow with the corpus. The biosignals are not read here.
 """
 
 from collections.abc import Iterator
@@ -37,10 +37,10 @@ _PUBLISHED = Choices()
 
 
 def read_kemdy20(source: Path, report: Report, choices: Choices = _PUBLISHED, *, fold: int = 0) -> Iterator[Utterance]:
-    """The utterances of the corpus in `source`, in the order of the annotation, split by session with `fold` tested.
+    """The utterances of the corpus in `source`, in the order of the annotation, split by session, with `fold` as test.
 
-    An utterance without wav or without txt keeps what it has. Whatever is wrong is named in `report`, and the reading
-    goes on. Raises CorpusError where `source` is not this corpus, ValueError for a fold that is not 0..4.
+    An utterance without wav or without txt keeps the other. Problems are named in `report` and do not stop the reading.
+    Raises CorpusError where `source` is not this corpus, ValueError for a fold that is not 0..4.
     """
     root = find_release(source.resolve(), (ANNOTATION, RECORDINGS), "all")
     annotations, folders = annotation_files(root), recording_folders(root)
@@ -64,9 +64,9 @@ def read_kemdy20(source: Path, report: Report, choices: Choices = _PUBLISHED, *,
 
 
 def in_fold(utterance: Utterance, fold: int) -> Utterance:
-    """An utterance of KEMDy20 with the split it has where `fold`, 0..4, is tested; its own `fold` tests it.
+    """An utterance of KEMDy20 with its split when `fold`, 0..4, is tested. Its own `fold` is the one that tests it.
 
-    Raises ValueError for another fold, or an utterance whose session is not Sess01..Sess40.
+    Raises ValueError for another fold, or for an utterance whose session is not Sess01..Sess40.
     """
     session = int((utterance.session or "").removeprefix("Sess"))
     return utterance.model_copy(update={"fold": fold_of(session), "split": session_split(session, fold)})

@@ -163,7 +163,7 @@ def test_biosignals_without_labels(tmp_path: Path) -> None:
     shutil.rmtree(tree.root / "annotation")
     assert biosignals("--source", tree.root, "--output", tmp_path / "out") == 0
     conclusions = figures(tmp_path / "out")["conclusions"]
-    assert "Without an annotation it cannot be said" in conclusions["completeness"]
+    assert "Without an annotation the number of utterances covered is unknown" in conclusions["completeness"]
     assert "nothing can be tested" in conclusions["emotions"]["valence"]
     assert "There is no annotation in this folder." in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 

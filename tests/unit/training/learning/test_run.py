@@ -67,7 +67,7 @@ def test_a_version_without_weights_says_how_to_get_them(
         train(["emotion"], tiny(encoder), corpus, tmp_path / "tuned", CPU, init_from=version)
 
 
-def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
+def test_every_fold_is_trained_and_tested(tmp_path: Path) -> None:
     write_tree(tmp_path / "KEMDy20", sessions=(1, 9, 17, 25, 33), utterances_per_session=12)
     assert main(["prepare", "kemdy20", "--source", str(tmp_path / "KEMDy20"), "--output", str(tmp_path / "data")]) == 0
     encoder = make_encoder(tmp_path / "encoder", [said for _, _, said in EMOTIONS.values()])
@@ -80,7 +80,7 @@ def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
     assert 0 <= emotion["uar"]["mean"] <= 1
 
 
-def test_a_precision_that_the_device_has_not_is_said(
+def test_a_precision_that_the_device_lacks_is_reported(
     encoder: Path, corpus: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_utterances(tmp_path / "utterances.jsonl", corpus)
@@ -92,7 +92,7 @@ def test_a_precision_that_the_device_has_not_is_said(
 
 
 def test_folds_of_another_corpus_are_refused(encoder: Path, corpus: list[Utterance], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Folds are KEMDy20's"):
+    with pytest.raises(DataError, match="this is not KEMDy20"):
         train_folds(tiny(encoder), corpus, tmp_path, CPU)
 
 
