@@ -43,13 +43,13 @@ def emotion_figures(answered: Answered, classes: Sequence[str], temperature: flo
     `ece_uncalibrated` is without it.
     """
     truth, probabilities = answered.emotions(classes), answered.probabilities()
-    said = probabilities.argmax(axis=1)
-    matrix = confusion(truth, said, len(classes))
+    predicted = probabilities.argmax(axis=1)
+    matrix = confusion(truth, predicted, len(classes))
     support = matrix.sum(axis=1)
     occurring = [k for k in range(len(classes)) if support[k] > 0]
 
     def statistics(rows: NDArray[np.int64]) -> dict[str, float]:
-        drawn = confusion(truth[rows], said[rows], len(classes))
+        drawn = confusion(truth[rows], predicted[rows], len(classes))
         recalls = recall_by_class(drawn)
         return {name: metric(drawn) for name, metric in _BY_CLASS.items()} | {
             f"recall {classes[k]}": float(recalls[k]) for k in occurring
@@ -76,13 +76,13 @@ def emotion_figures(answered: Answered, classes: Sequence[str], temperature: flo
 
 def score_figures(answered: Answered, score: Score) -> Figures:
     """CCC, Pearson and RMSE of arousal or valence. The baseline is the mean of the truth, the best constant answer."""
-    truth, said = answered.truths(score), answered.scores(score)
+    truth, predicted = answered.truths(score), answered.scores(score)
     found = _with_intervals(
         answered,
         lambda rows: {
-            "ccc": ccc(truth[rows], said[rows]),
-            "pearson": pearson(truth[rows], said[rows]),
-            "rmse": rmse(truth[rows], said[rows]),
+            "ccc": ccc(truth[rows], predicted[rows]),
+            "pearson": pearson(truth[rows], predicted[rows]),
+            "rmse": rmse(truth[rows], predicted[rows]),
         },
     )
     return found | {
@@ -92,7 +92,7 @@ def score_figures(answered: Answered, score: Score) -> Figures:
             "pearson": 0.0,
             "rmse": round(float(truth.std()), 4),
         },
-        "lowest_highest": _lowest_highest(said),
+        "lowest_highest": _lowest_highest(predicted),
     }
 
 
@@ -102,10 +102,10 @@ def order_figures(answered: Answered) -> Figures:
     For clips without ratings: the first two emotions are known to be more aroused, but not by how much.
     """
     aroused = np.array([u.emotion in AROUSED for u in answered.utterances])
-    said = answered.scores("arousal")
-    return _with_intervals(answered, lambda rows: {"auc": auc(aroused[rows], said[rows])}) | {
+    predicted = answered.scores("arousal")
+    return _with_intervals(answered, lambda rows: {"auc": auc(aroused[rows], predicted[rows])}) | {
         "baseline": {"auc": 0.5},
-        "lowest_highest": _lowest_highest(said),
+        "lowest_highest": _lowest_highest(predicted),
     }
 
 
@@ -125,8 +125,8 @@ def logits_of(probabilities: NDArray[np.float64], temperature: float) -> NDArray
     return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) * temperature
 
 
-def _lowest_highest(said: NDArray[np.float64]) -> list[float]:
-    return [round(float(said.min()), 3), round(float(said.max()), 3)]
+def _lowest_highest(predicted: NDArray[np.float64]) -> list[float]:
+    return [round(float(predicted.min()), 3), round(float(predicted.max()), 3)]
 
 
 def _with_intervals(answered: Answered, statistics: Statistics) -> Figures:

@@ -119,25 +119,25 @@ def plot_recall(by_modality: Mapping[Heard, Figures], classes: Sequence[str]) ->
     return figure
 
 
-def plot_scores(truth: Floats, said: Floats, name: str, scale: tuple[float, float]) -> Figure:
+def plot_scores(truth: Floats, predicted: Floats, name: str, scale: tuple[float, float]) -> Figure:
     """Answered against true score [utterances]: points, or their density where there are many, and the mean answer."""
     figure, (panel,) = _row(1, width=5.6, height=4.8)
     edges = _edges(truth, scale)
     if len(truth) > DENSE:
         cells = np.linspace(*scale, 41)
-        counts, _, _ = np.histogram2d(truth, said, bins=(edges, cells))
+        counts, _, _ = np.histogram2d(truth, predicted, bins=(edges, cells))
         mesh = panel.pcolormesh(
             edges, cells, np.where(counts > 0, counts, np.nan).T, cmap="Blues", norm=LogNorm(1, max(2, counts.max()))
         )
         figure.colorbar(mesh, label="utterances (log scale)", shrink=0.85)
     else:
-        panel.scatter(truth, said, s=18, alpha=0.5, color=COLOURS["audio"], edgecolor="none")
+        panel.scatter(truth, predicted, s=18, alpha=0.5, color=COLOURS["audio"], edgecolor="none")
     panel.plot(scale, scale, color=GREY, linestyle="--", linewidth=1, label="exact")
     places = np.digitize(truth, edges[1:-1])
     enough = [k for k in range(len(edges) - 1) if (places == k).sum() >= FEW]
     panel.plot(
         [truth[places == k].mean() for k in enough],
-        [said[places == k].mean() for k in enough],
+        [predicted[places == k].mean() for k in enough],
         color="#D55E00",
         marker="o",
         markersize=4,
@@ -150,17 +150,19 @@ def plot_scores(truth: Floats, said: Floats, name: str, scale: tuple[float, floa
     return figure
 
 
-def plot_order(said: Mapping[str, Floats]) -> Figure:
+def plot_order(predicted: Mapping[str, Floats]) -> Figure:
     """Answered arousal by emotion: every utterance, and the quartiles."""
-    figure, (panel,) = _row(1, width=6.0, height=1.0 + 0.6 * len(said))
+    figure, (panel,) = _row(1, width=6.0, height=1.0 + 0.6 * len(predicted))
     medians = {"color": "#222222", "linewidth": 2}
-    panel.boxplot(list(said.values()), orientation="horizontal", widths=0.5, showfliers=False, medianprops=medians)
+    panel.boxplot(list(predicted.values()), orientation="horizontal", widths=0.5, showfliers=False, medianprops=medians)
     random = np.random.default_rng(0)
-    for row, (emotion, values) in enumerate(said.items(), start=1):
+    for row, (emotion, values) in enumerate(predicted.items(), start=1):
         rows = row + random.uniform(-0.15, 0.15, len(values))
         colour = COLOURS["text" if emotion in AROUSED else "audio"]
         panel.scatter(values, rows, s=14, alpha=min(0.6, 100 / len(values)), color=colour, edgecolor="none")
-    panel.set_yticks(range(1, len(said) + 1), [f"{emotion} ({len(values):,})" for emotion, values in said.items()])
+    panel.set_yticks(
+        range(1, len(predicted) + 1), [f"{emotion} ({len(values):,})" for emotion, values in predicted.items()]
+    )
     panel.invert_yaxis()
     panel.set_xlabel("answered arousal")
     _plain(panel)

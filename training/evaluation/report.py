@@ -71,7 +71,7 @@ def write_report(
 
 
 def _head(about: About, figures: Mapping[str, Figures]) -> list[str]:
-    """What was measured, and one line per measurement."""
+    """The opening: model and data, then one line per measurement."""
     left_out = about.utterances - about.judged
     body = [
         paragraph(

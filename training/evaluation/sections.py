@@ -141,7 +141,7 @@ def _score(measurement: Measurement, figures: Figures, scale: tuple[float, float
 
 def _order(measurement: Measurement, figures: Figures, draw: Draw) -> list[str]:
     answered = measurement.answered
-    said = {name: _of_emotion(answered, name).scores("arousal") for name in CALM + AROUSED}
+    predicted = {name: _of_emotion(answered, name).scores("arousal") for name in CALM + AROUSED}
     low, high = figures["lowest_highest"]
     return [
         heading("Arousal, from audio alone", 3),
@@ -157,7 +157,7 @@ def _order(measurement: Measurement, figures: Figures, draw: Draw) -> list[str]:
             baselines=(0,),
         ),
         draw(
-            plot_order({name: values for name, values in said.items() if len(values)}),
+            plot_order({name: values for name, values in predicted.items() if len(values)}),
             "arousal",
             "Answered arousal by emotion",
             "A point is an utterance, the box holds the middle half and the line in it is the median. Orange should "

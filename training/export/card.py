@@ -24,7 +24,7 @@ Preset `{manifest.preset}`, graphs in {precisions}, made on {manifest.created}. 
 
 ## Use
 
-For research and for trying out Korean voice products. The answers are estimates of how an utterance sounds and reads,
+For research and for trying out Korean speech products. The answers are estimates of how an utterance sounds and reads,
 not facts about a person. Do not use it to infer emotions of people at work or in education (prohibited in the EU by
 Article 5 of the AI Act), to decide about a person, for medical purposes, or to detect lies.
 

@@ -1,6 +1,6 @@
 """The networks on disk: one file per stage in a run's folder, and the one file that a version is fine-tuned from.
 
-The latter is float16, for half the size; training goes on from it in float32.
+The latter is float16, for half the size; training continues from it in float32.
 """
 
 import json
