@@ -71,7 +71,7 @@ def on_clusters(clustering: Clustering) -> str:
     """Whether the courses of TEMP fall into groups beyond random drift, and whether these go with emotion."""
     best = clustering.best
     if best is None:
-        return f"{clustering.sampled} segments of TEMP are too few to cluster, so there is no conclusion."
+        return f"{clustering.sampled} segments of TEMP are too few to cluster, so nothing can be concluded."
     sentence = f"The best silhouette is {best.silhouette:.2f}, at k = {best.k}, "
     if best.silhouette - best.silhouette_shuffled < margin(clustering.sampled):
         sentence += (
