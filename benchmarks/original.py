@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from app.engine.load import physical_cores
-from training.networks.files import load_checkpoint
+from training.networks.files import load_weights
 from training.networks.networks import Networks
 
 from .harness.turns import Turn, serve_turns, take, warm_up
@@ -52,7 +52,7 @@ def load(preset: Preset) -> Networks:
     if preset == "paper":
         return rule_made_networks()
     folder, _ = version(Case(preset).settings())
-    return load_checkpoint(folder).eval()
+    return load_weights(folder).eval()
 
 
 def padded(case: Case, vocabulary: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from app.engine.load import load_model
 from app.settings import Settings
 from app.web.api import create_app
 from tests.support import ROOT
-from training.cli import parser as training_parser
+from training.cli import parse
 
 PAGES = [
     ROOT / page
@@ -57,7 +57,7 @@ def test_every_command_exists(line: str) -> None:
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
         assert rest[0] in targets
     elif program == "maeum-train":
-        training_parser().parse_args(rest)
+        parse(rest)
     elif program == "maeum":
         cli._parser().parse_args(rest)
     elif program == "uvicorn":

@@ -1,7 +1,7 @@
 """The three networks as ONNX graphs, with the names and axes that `app.engine.session` lists.
 
-The TorchScript exporter: the newer one does not take packed GRUs and LSTMs. What the graphs promise is checked by
-`training.export.parity`.
+It is the TorchScript exporter: the newer one does not take packed GRUs and LSTMs. `training.export.parity` checks the
+graphs.
 """
 
 import warnings
@@ -17,11 +17,11 @@ from app.store.manifest import GraphName
 from ..networks.attention import ATTENTION, fused_encoders
 from ..networks.networks import Networks
 
-OPSET = 18  # what the parity checks were made at; the exporter writes up to 20
+OPSET = 18  # the one of the parity checks; the exporter writes up to 20
 
 
 def export_fp32(networks: Networks, folder: Path) -> dict[GraphName, Path]:
-    """Writes the three graphs in float32 and returns where."""
+    """Writes the three graphs in float32 and returns their paths."""
     networks.eval().cpu()
     waveform, length = torch.randn(2, 8000) * 0.1, torch.tensor([8000, 6000])
     ids, read = torch.full((2, 5), 2), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
@@ -37,7 +37,7 @@ def export_fp32(networks: Networks, folder: Path) -> dict[GraphName, Path]:
 
 
 def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...], folder: Path) -> Path:
-    """Writes one graph in float32, traced on `example`, and returns where."""
+    """Writes one graph in float32, traced on `example`, and returns its path."""
     path = folder / f"{name}.fp32.onnx"
     inputs, outputs = SIGNATURES[name]
     dynamic = {
@@ -45,7 +45,7 @@ def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...
         for value, axes in {**inputs, **outputs}.items()
     }
     with warnings.catch_warnings(), fused_encoders(network):
-        # Tracing warns of every shape it might freeze, and the exporter of its age; the parity check decides.
+        # Tracing warns of every shape it might freeze, and the exporter of its age; the parity check is what counts.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
@@ -62,10 +62,10 @@ def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...
 
 
 def _join_attention(path: Path) -> None:
-    """Takes away what splits into heads before the attention operator and joins them behind it.
+    """Removes the split into heads before the attention operator and the join after it.
 
-    `transformers` hands heads over, [batch, heads, time, width / heads], and the operator takes [batch, time, width]:
-    what lies between is that, there and back. What nothing needs any more onnxruntime leaves out.
+    `transformers` passes heads, [batch, heads, time, width / heads], and the operator takes [batch, time, width]: the
+    nodes between convert there and back. onnxruntime drops the nodes that are no longer used.
     """
     model = onnx.load(path)
     graph = model.graph

@@ -15,8 +15,8 @@ from ..config import (
 from ..data.utterance import Utterance
 from ..networks.files import (
     CONFIG_FILE,
-    load_checkpoint,
     load_stage,
+    load_weights,
     save_config,
     save_stage,
 )
@@ -38,10 +38,10 @@ def train(
 ) -> dict[Stage, float]:
     """Trains `stages` one after the other and returns the best validation score of each.
 
-    `emotion` takes what it needs of the other two from the run where they are not among `stages`. With `resume` a run
-    that was broken off goes on. With `init_from`, a version's folder, training starts from its weights and the networks
-    are as large as its own: only `config.train` counts then. Raises ConfigError where `resume` would mix two
-    configurations, and what `training.learning.train.train_stage` raises.
+    `emotion` loads the other two networks from the run where they are not among `stages`. `resume` continues a run that
+    was interrupted. With `init_from`, a version's folder, training starts from its weights and the networks have its
+    size: only `config.train` counts then. Raises ConfigError where `resume` would mix two configurations, RunError, and
+    the errors of `training.learning.train.train_stage`.
     """
     networks = _networks(config, init_from)
     if resume:
@@ -62,12 +62,12 @@ def train(
     scores = {stage: train_stage(stage, networks, utterances, run, accelerator, resume, fresh) for stage in stages}
     if accelerator.is_main_process and not fresh:
         for stage in STAGES:
-            save_stage(run, networks, stage)  # also of the stages that stayed as they were
+            save_stage(run, networks, stage)  # also the stages that were not trained
     return scores
 
 
 def new_networks(config: Config) -> Networks:
-    """The networks with their pretrained encoders and nothing learned yet. Raises EncoderError."""
+    """Untrained networks on their pretrained encoders. Raises EncoderError."""
     networks = Networks(config, load_encoder(config.text.encoder, config.text.layers, config.text.dropout))
     if isinstance(networks.audio, WhisperArousal) and config.audio.encoder:
         load_pretrained(networks.audio.encoder, config.audio.encoder)
@@ -77,13 +77,13 @@ def new_networks(config: Config) -> Networks:
 def _networks(config: Config, init_from: Path | None) -> Networks:
     if init_from is None:
         return new_networks(config)
-    networks = load_checkpoint(init_from)
+    networks = load_weights(init_from)
     networks.config = networks.config.model_copy(update={"train": config.train, "preset": config.preset})
     return networks
 
 
 def check_same(config: Config, run: Path) -> None:
-    """Raises ConfigError unless `run` was begun with `config`."""
+    """Raises ConfigError if `run` was begun with another configuration."""
     path = run / CONFIG_FILE
     if path.is_file() and Config.model_validate_json(path.read_text(encoding="utf-8")) != config:
-        raise ConfigError(f"{run} was begun with other settings ({CONFIG_FILE}); resume with the same ones.")
+        raise ConfigError(f"{run} was begun with other settings ({CONFIG_FILE}); resume with those.")

@@ -13,11 +13,10 @@ from tests.support.synthetic_kemdy20 import EMOTIONS, write_tree
 from training.cli import main
 from training.config import STAGES, Config, load_preset
 from training.data.examples import DataError
-from training.data.utterance import Utterance, read_manifest, write_manifest
+from training.data.utterance import Utterance, read_utterances, write_utterances
 from training.export.version import Release, export
 from training.learning.run import train
-from training.networks.files import load_networks
-from training.networks.networks import RunError
+from training.networks.files import RunError, load_networks
 from training.recipes.kemdy20_folds import train_folds
 from training.recipes.smoke import TINY, make_corpus, make_encoder
 
@@ -49,7 +48,7 @@ def trained(encoder: Path, corpus: list[Utterance], tmp_path_factory: pytest.Tem
 def test_training_goes_on_from_a_version_without_its_encoder_or_preset(
     trained: Path, corpus: list[Utterance], tmp_path: Path
 ) -> None:
-    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], checkpoint=True)
+    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], weights=True)
     config = load_preset("paper", {"train.emotion.epochs": 1, "train.emotion.limit": 2})
     train(["emotion"], config, corpus, tmp_path / "tuned", CPU, init_from=version)
     before, after = load_networks(trained).state_dict(), load_networks(tmp_path / "tuned").state_dict()
@@ -64,15 +63,15 @@ def test_a_version_without_weights_says_how_to_get_them(
     trained: Path, corpus: list[Utterance], encoder: Path, tmp_path: Path
 ) -> None:
     version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["fp32"])
-    with pytest.raises(RunError, match="export --checkpoint"):
+    with pytest.raises(RunError, match=r"no readable weights\.safetensors.*export --weights"):
         train(["emotion"], tiny(encoder), corpus, tmp_path / "tuned", CPU, init_from=version)
 
 
-def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
+def test_every_fold_is_trained_and_tested(tmp_path: Path) -> None:
     write_tree(tmp_path / "KEMDy20", sessions=(1, 9, 17, 25, 33), utterances_per_session=12)
     assert main(["prepare", "kemdy20", "--source", str(tmp_path / "KEMDy20"), "--output", str(tmp_path / "data")]) == 0
     encoder = make_encoder(tmp_path / "encoder", [said for _, _, said in EMOTIONS.values()])
-    utterances = list(read_manifest(tmp_path / "data" / "manifest.jsonl"))
+    utterances = list(read_utterances(tmp_path / "data" / "utterances.jsonl"))
     report = train_folds(tiny(encoder), utterances, tmp_path / "folds", CPU)
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
     together = json.loads((tmp_path / "folds" / "folds.json").read_text(encoding="utf-8"))
@@ -81,19 +80,19 @@ def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
     assert 0 <= emotion["uar"]["mean"] <= 1
 
 
-def test_a_precision_that_the_device_has_not_is_said(
+def test_a_precision_that_the_device_lacks_is_reported(
     encoder: Path, corpus: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_manifest(tmp_path / "manifest.jsonl", corpus)
+    write_utterances(tmp_path / "utterances.jsonl", corpus)
     where = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--text-encoder", str(encoder)]
     assert main(["train", "audio", "--preset", "starter", *where, "--cpu", "--set", "train.precision=fp16"]) == 1
     said = capsys.readouterr().err
-    assert "train.precision=fp16 cannot be had here" in said
+    assert "train.precision=fp16 is not available here" in said
     assert "Traceback" not in said
 
 
 def test_folds_of_another_corpus_are_refused(encoder: Path, corpus: list[Utterance], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Folds are KEMDy20's"):
+    with pytest.raises(DataError, match="this is not KEMDy20"):
         train_folds(tiny(encoder), corpus, tmp_path, CPU)
 
 

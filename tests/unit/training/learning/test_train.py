@@ -29,8 +29,8 @@ from training.learning.loss import (
 )
 from training.learning.run import train
 from training.learning.train import learning_rate_factor, train_stage
-from training.networks.files import load_networks, save_config
-from training.networks.networks import Networks, Outputs, RunError
+from training.networks.files import RunError, load_networks, save_config
+from training.networks.networks import Networks, Outputs
 from training.networks.text_encoder import TOKENIZER_FILE, EncoderError, load_encoder
 from training.recipes.smoke import TINY, make_corpus, make_encoder
 
@@ -171,7 +171,7 @@ def test_a_run_without_weights_names_the_command(make_networks: Callable[..., Ne
 
 
 def test_an_encoder_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="neither a folder nor a name"):
+    with pytest.raises(EncoderError, match="neither a folder nor a valid name"):
         load_encoder(str(tmp_path / "none"))
 
 
