@@ -1,10 +1,10 @@
-# The service and what it needs to run: no compiler, no pip, no torch, no training code. deploy/README.md says how to use it.
-#   gpu  brings its own CUDA libraries; the host brings the driver and NVIDIA's container toolkit
-#   cpu  serves anywhere, and is built where no target is named
+# The service and its dependencies, without compiler, pip, torch or training code. deploy/README.md says how to use it.
+#   gpu  includes the CUDA libraries; the host needs the driver and NVIDIA's container toolkit
+#   cpu  runs anywhere, and is the default target
 
-# The version of Python that the tests run on.
+# The Python version that the tests run on.
 ARG BASE=python:3.11-slim-bookworm
-# Named at the end of an image alone: each layer after them is made anew with every revision.
+# Only the end of an image uses these: a new value rebuilds every layer after it.
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 
@@ -12,7 +12,7 @@ FROM ${BASE} AS build
 WORKDIR /src
 COPY deploy/container-install.sh pyproject.toml constraints.txt ./
 
-# PACKAGES: others beside ours, such as the s3fs that a model store at s3:// needs. Nothing can be installed later.
+# PACKAGES: additional packages, such as s3fs for a model store at s3://. Nothing can be installed later.
 FROM build AS cpu-dependencies
 ARG PACKAGES=
 RUN ./container-install.sh dependencies cpu,traces ${PACKAGES}
@@ -26,18 +26,18 @@ COPY README.md LICENSE ./
 COPY app app
 RUN ./container-install.sh application
 
-# What both images share. Layers that change least come first: a new release of the code is a small download.
+# Shared by both images. Layers that change least come first, so that a new release of the code is a small download.
 FROM ${BASE} AS runtime
-# Licences: the code's, the starter's, and those that ask most of who passes the image on: x264 and x265, and the FFmpeg
-# that is linked to them, in PyAV's wheel.
+# Licences of the code and the starter, and the strictest ones for redistribution: x264, x265 and the FFmpeg linked to
+# them, in PyAV's wheel.
 LABEL org.opencontainers.image.title="Maeum" \
       org.opencontainers.image.description="Arousal from the voice, valence from the words, emotion from both, for Korean utterances" \
       org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-NC-SA-4.0 AND GPL-2.0-or-later AND LGPL-3.0-or-later"
-# The base brings pip and, in ensurepip, its wheel.
+# The base image contains pip and, in ensurepip, its wheel.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensurepip \
  && install --directory --owner 10001 --group 10001 /cache
 COPY model_store/starter /models/starter
-# The user has no entry in /etc/passwd, and so no home.
+# The user has no entry in /etc/passwd and therefore no home.
 ENV PATH=/opt/maeum/bin:${PATH} \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -12,9 +12,9 @@ DEPENDENCIES := pyproject.toml constraints.txt
 run: serving ## serve the starter model
 	$(BIN)/maeum serve --host $(HOST) --port $(PORT)
 
-serving: $(VENV)/.serving ## what serving needs, and nothing of training
+serving: $(VENV)/.serving ## install what serving needs, without training
 
-setup: $(VENV)/.setup ## serving, training and tests
+setup: $(VENV)/.setup ## install serving, training and tests
 
 test: setup
 	$(BIN)/pytest
@@ -24,21 +24,21 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## times the engine beside the original; some minutes, on a machine that does nothing else
-	$(BIN)/python benchmarks/table.py
+bench: setup ## time the engine against the original; a quarter of an hour on an idle machine
+	$(BIN)/python -m benchmarks.table
 
-fuzz: setup ## hostile files and requests for some minutes; FUZZ_SECONDS=3600 for longer
+fuzz: setup ## send hostile files and requests for FUZZ_SECONDS each (default: 120)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python fuzz/decoder.py -max_total_time=$(FUZZ_SECONDS)
 	$(BIN)/python fuzz/api.py --seconds $(FUZZ_SECONDS)
 
-audit: setup ## an SBOM, the licences and the advisories of what serving installs; needs the internet
+audit: setup ## write an SBOM, check licences and advisories of what serving installs; needs the internet
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit]'
 	$(PYTHON) -m venv --clear build/serving
 	build/serving/bin/python -m pip install --quiet --constraint constraints.txt '.[cpu,traces]'
 	$(BIN)/python deploy/audit.py build/serving/bin/python build/sbom.json
 
-clean: ## removes what this file makes
+clean: ## remove everything that this file makes
 	rm -rf $(VENV) build *.egg-info
 
 $(BIN)/python:

@@ -1,19 +1,26 @@
-"""What is known of one utterance: the answer that the service and the command line give, and its warnings."""
+"""The answer to one utterance, as the service and the command line give it, and its warnings."""
 
-from typing import Literal
+import re
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Modality = Literal["audio", "text"]
 WarningCode = Literal["audio_truncated", "audio_silent", "audio_too_short", "transcript_truncated", "transcript_empty"]
 
+# Every sentence by its code, with the values that `Warned.of` takes.
 WARNINGS: dict[WarningCode, str] = {
-    "audio_truncated": "The clip is longer than the model hears; the rest was left out.",
-    "audio_silent": "The clip is silent, or nearly; arousal and emotion mean little.",
-    "audio_too_short": "The clip is too short to judge; arousal and emotion mean little.",
-    "transcript_truncated": "The transcript is longer than the model reads; the rest was left out.",
-    "transcript_empty": "The transcript holds only transcription tags; the answer is judged by the voice alone.",
+    "audio_truncated": "Only the first {used_s:.1f} s of {duration_s:.1f} s of audio were used.",
+    "audio_silent": "The audio is silent, or nearly; do not rely on results that use it.",
+    "audio_too_short": "The audio lasts {duration_s:.2f} s, too short to judge; do not rely on results that use it.",
+    "transcript_truncated": "Only the first {tokens} tokens of the transcript were used.",
+    "transcript_empty": "The transcript holds only transcription tags; the answer uses the audio alone.",
 }
+
+
+def warning_meaning(code: WarningCode) -> str:
+    """The sentence of `code` for documentation, where no values are known."""
+    return re.sub(r"\{.+?\}", "N", WARNINGS[code])
 
 
 class _Frozen(BaseModel):
@@ -28,7 +35,7 @@ class Emotion(_Frozen):
 
 
 class AudioInfo(_Frozen):
-    """The audio as it came, before it was made mono 16 kHz."""
+    """The audio file, before conversion to mono 16 kHz."""
 
     duration_s: float
     sample_rate: int
@@ -42,31 +49,45 @@ class ModelName(_Frozen):
 
 
 class Warned(_Frozen):
-    """Something that makes the answer worth less, though there is one."""
+    """A reason to rely on the answer less."""
 
-    code: WarningCode = Field(description="\n".join(f"- {code}: {meaning}" for code, meaning in WARNINGS.items()))
+    code: WarningCode = Field(description="\n".join(f"- {code}: {warning_meaning(code)}" for code in WARNINGS))
     detail: str
+
+    @classmethod
+    def of(cls, code: WarningCode, **values: float) -> Self:
+        """The warning `code`, with the values that its sentence in WARNINGS takes."""
+        return cls(code=code, detail=WARNINGS[code].format(**values))
 
 
 class Timing(_Frozen):
-    """Milliseconds: decoding and tokenising, waiting, and the batch that the utterance was in."""
+    """Milliseconds: decoding and tokenising, waiting, and the batch that held the utterance."""
 
     decode: float
     queue: float
     inference: float
 
+    @classmethod
+    def of_seconds(cls, *, decode: float, queue: float, inference: float) -> Self:
+        """The same three in seconds, rounded to 10 microseconds."""
+        return cls(decode=_milliseconds(decode), queue=_milliseconds(queue), inference=_milliseconds(inference))
+
 
 class Answer(_Frozen):
-    """What is known of one utterance."""
+    """The answer to one utterance."""
 
     arousal: float | None
-    """1 (calm) to 5 (excited), heard in the voice; null without audio."""
+    """From the audio, on the manifest's `scale`: low is calm, high is excited. Null without audio."""
     valence: float | None
-    """1 (negative) to 5 (positive), read in the words; null without a transcript."""
+    """From the transcript, on the manifest's `scale`: low is negative, high is positive. Null without a transcript."""
     emotion: Emotion
     modalities: list[Modality]
-    """What the emotion was judged by."""
+    """The modalities that the emotion was judged from."""
     audio: AudioInfo | None
     model: ModelName
     warnings: list[Warned]
     timing_ms: Timing
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -1,40 +1,34 @@
-"""`maeum serve`, `predict`, `models` and `key`: the commands of a user. Training has its own."""
+"""`maeum serve`, `predict`, `models` and `key`: the commands of a user. Training has its own.
+
+Each command imports what it needs, so that `maeum --version` and `--help` answer at once.
+"""
 
 import argparse
 import io
 import json
 import os
-import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import __version__
-from .answer import Answer
-from .engine.load import load_model
 from .errors import MaeumError
-from .pipeline import Pipeline
-from .settings import Settings
-from .store.manifest import Manifest
-from .store.remote import RemoteStore, is_address
-from .store.versions import list_versions, load_manifest
-from .telemetry import logs
-from .web.api import create_app
-from .web.keys import print_new_key
-from .web.server import Server, check_exposure
+
+if TYPE_CHECKING:
+    from .answer import Answer
+    from .engine.load import Model
+    from .settings import Settings
+    from .store.manifest import Manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 1 for a failure, said in a sentence on stderr, 2 for wrong usage."""
+    """Runs one command and returns its exit code: 0, 1 for a failure with a sentence on stderr, 2 for wrong usage."""
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what a terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may have characters that the terminal lacks
             stream.reconfigure(errors="backslashreplace")
     try:
         return int(options.command(options))
@@ -48,12 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from .settings import Settings
+    from .telemetry import logs
+    from .web.api import create_app
+    from .web.server import Server, check_exposure, listen, prepare_process
+
     settings = Settings.load(host=options.host, port=options.port, **_model_options(options))
     check_exposure(settings)
-    _prepare_process()
+    prepare_process()
     failures: list[MaeumError] = []
 
-    def on_loaded(outcome: Pipeline | MaeumError) -> None:
+    def on_loaded(outcome: "Model | MaeumError") -> None:
         if isinstance(outcome, MaeumError):
             failures.append(outcome)
             server.should_exit = True
@@ -61,54 +60,44 @@ def _serve(options: argparse.Namespace) -> int:
             _say(_welcome(outcome, settings.host, listener.getsockname()[1]))
 
     server = Server(create_app(settings, on_loaded=on_loaded), settings)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        listener = socket.create_server((settings.host, settings.port), family=family)
-    except OSError as error:
-        reason = error.strerror or error
-        return _fail(f"Cannot listen on {settings.host} port {settings.port}: {reason}. Try another --port.")
-    # Accepted connections inherit it; without it an answer may wait 40 ms for the client to confirm its first half.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener = listen(settings)
     logs.configure(settings.log_format, settings.log_level)
     _say(f"Loading {settings.model} ...")
     server.run(sockets=[listener])
     return _fail(str(failures[0])) if failures else 0
 
 
-def _prepare_process() -> None:
-    """Takes signals until the server does, and as many open files as there may be, which is one a connection."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if sys.platform != "win32":
-        import resource
-
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(OSError, ValueError):  # some systems refuse what they say is allowed
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 def _predict(options: argparse.Namespace) -> int:
     if not options.files and options.transcript is None:
         return _fail("Give a FILE, a --transcript, or both.", code=2)
+    from tqdm import tqdm
+
+    from .engine.load import load_model
+    from .pipeline import predict
+    from .settings import Settings
+
     settings = Settings.load(**_model_options(options))
-    pipeline = Pipeline(load_model(settings), settings)
+    model = load_model(settings)
     failed = False
     progress = tqdm(options.files or [None], unit="file", disable=len(options.files) < 2, file=sys.stderr)
     for path in progress:
         try:
             with _opened(path) as audio:
-                answer = pipeline.predict_sync(audio, options.transcript)
+                answer = predict(model, settings, audio, options.transcript)
         except (MaeumError, OSError) as error:
             code = error.code if isinstance(error, MaeumError) else "file_unreadable"
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             tqdm.write(f"maeum: {path or 'transcript'}: {code}: {reason}", file=sys.stderr)
             failed = True
         else:
-            tqdm.write(_as_json(path, answer) if options.json else _as_text(path, answer), file=sys.stdout)
+            said = _as_json(path, answer) if options.json else _as_text(path, answer, model.manifest.scale)
+            tqdm.write(said, file=sys.stdout)
     return int(failed)
 
 
 def _models(options: argparse.Namespace) -> int:
+    from .settings import Settings
+
     settings = Settings.load(model_store=options.model_store)
     rows = [("MODEL", "PRECISIONS", "SIZE", "LICENCE", "CREATED")]
     failed = False
@@ -127,8 +116,11 @@ def _models(options: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _manifests(settings: Settings) -> list[Callable[[], Manifest]]:
-    """What reads the manifest of each version in the model store."""
+def _manifests(settings: "Settings") -> "list[Callable[[], Manifest]]":
+    """A reader of the manifest for each version in the model store."""
+    from .store.remote import RemoteStore, is_address
+    from .store.versions import list_versions, load_manifest
+
     if not is_address(settings.model_store):
         return [partial(load_manifest, folder) for folder in list_versions(Path(settings.model_store))]
     store = RemoteStore(settings.model_store)
@@ -136,16 +128,22 @@ def _manifests(settings: Settings) -> list[Callable[[], Manifest]]:
 
 
 def _key(options: argparse.Namespace) -> int:
+    from .web.keys import print_new_key
+
     print_new_key(options.name, options.admin)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="maeum", description="Emotion of Korean utterances, from voice and words.")
+    parser = argparse.ArgumentParser(
+        prog="maeum", description="Emotion of Korean utterances, from audio and transcript."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     store = argparse.ArgumentParser(add_help=False)
-    store.add_argument("--model-store", metavar="STORE", help="folder of the models, or an address such as s3://...")
+    store.add_argument(
+        "--model-store", metavar="STORE", help="folder of the models, or an address such as s3://bucket/models"
+    )
     model = argparse.ArgumentParser(add_help=False, parents=[store])
     model.add_argument("--model", help="NAME (its newest version) or NAME/VERSION (default: starter)")
     model.add_argument("--precision", choices=["auto", "fp32", "fp16", "int8"], help="default: auto")
@@ -156,18 +154,18 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="port to listen on, 0 for a free one (default: 8000)")
     serve.set_defaults(command=_serve)
 
-    predict = commands.add_parser("predict", parents=[model], help="judge audio files, without a server")
-    predict.add_argument("files", nargs="*", type=Path, metavar="FILE", help="audio files, an utterance each")
-    predict.add_argument("--transcript", metavar="T", help="what is said in each FILE; may stand alone")
-    predict.add_argument("--json", action="store_true", help="print one JSON object a line")
+    predict = commands.add_parser("predict", parents=[model], help="predict from audio files, without a server")
+    predict.add_argument("files", nargs="*", type=Path, metavar="FILE", help="audio files, one utterance each")
+    predict.add_argument("--transcript", metavar="T", help="transcript of every FILE, or of an utterance without audio")
+    predict.add_argument("--json", action="store_true", help="print one JSON object per line")
     predict.set_defaults(command=_predict)
 
     models = commands.add_parser("models", parents=[store], help="list the models in the model store")
     models.set_defaults(command=_models)
 
-    key = commands.add_parser("key", help="make an API key, and its line for the file of keys")
-    key.add_argument("name", metavar="NAME", help="whose it is: letters, digits, dots, underscores, hyphens")
-    key.add_argument("--admin", action="store_true", help="may also use /admin")
+    key = commands.add_parser("key", help="create an API key and its line for the keys file")
+    key.add_argument("name", metavar="NAME", help="the key's owner: letters, digits, dots, underscores, hyphens")
+    key.add_argument("--admin", action="store_true", help="allow the key to use /admin")
     key.set_defaults(command=_key)
     return parser
 
@@ -185,26 +183,27 @@ def _opened(path: Path | None) -> Iterator[BinaryIO | None]:
         yield file
 
 
-def _as_json(path: Path | None, answer: Answer) -> str:
+def _as_json(path: Path | None, answer: "Answer") -> str:
     from_file = None if path is None else str(path)
     return json.dumps({"file": from_file, **answer.model_dump()}, ensure_ascii=False)
 
 
-def _as_text(path: Path | None, answer: Answer) -> str:
+def _as_text(path: Path | None, answer: "Answer", scale: tuple[float, float]) -> str:
+    low, high = scale
     lines = [str(path) if path is not None else "transcript"]
     if answer.arousal is not None:
-        lines.append(f"  arousal  {answer.arousal:.2f}  (1 calm to 5 excited)")
+        lines.append(f"  arousal  {answer.arousal:.2f}  ({low:g} calm to {high:g} excited)")
     if answer.valence is not None:
-        lines.append(f"  valence  {answer.valence:.2f}  (1 negative to 5 positive)")
+        lines.append(f"  valence  {answer.valence:.2f}  ({low:g} negative to {high:g} positive)")
     ordered = sorted(answer.emotion.probabilities.items(), key=lambda item: -item[1])
     lines.append("  emotion  " + ", ".join(f"{label} {probability:.0%}" for label, probability in ordered))
     lines += [f"  warning  {warned.detail}" for warned in answer.warnings]
     return "\n".join(lines)
 
 
-def _welcome(pipeline: Pipeline, host: str, port: int) -> str:
-    """Where to look and what to try, with an example that is really there."""
-    manifest, model = pipeline.model.manifest, pipeline.model
+def _welcome(model: "Model", host: str, port: int) -> str:
+    """The address to open and a command to try, with an example file that exists."""
+    manifest = model.manifest
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     address = f"http://{shown}:{port}"
     example = next(iter(sorted((Path(__file__).parents[1] / "examples").glob("*.wav"))), Path("clip.wav"))
@@ -218,11 +217,11 @@ def _welcome(pipeline: Pipeline, host: str, port: int) -> str:
 
 
 def _say(text: str) -> None:
-    """Prints what a service can do without: its disk may be full, or nobody may read it."""
+    """Prints to stdout where that works: a service does not end because its disk is full or its pipe closed."""
     try:
         print(text, flush=True)
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the buffer fails again at exit
 
 
 def _fail(sentence: str, code: int = 1) -> int:

@@ -1,7 +1,7 @@
-"""Every failure that a person can meet, as one tree. How it becomes an HTTP answer is `app.web.problems`'.
+"""Every failure that a user can meet, as one tree. `app.web.problems` turns one into an HTTP answer.
 
 MaeumError
-├── RequestError             the sender can do something about it
+├── RequestError             the sender can correct it
 │   ├── HttpInvalid          http_invalid
 │   ├── HeadersTooLarge      headers_too_large
 │   ├── InvalidRequest       invalid_request
@@ -49,9 +49,10 @@ from typing import ClassVar
 
 
 class MaeumError(Exception):
-    """Base of the tree. `str(error)` is one sentence (or a few) that a person can act on.
+    """Base of the tree. `str(error)` is a sentence or a few that a person can act on.
 
-    `code` never changes once published; `status` is the HTTP status; `sentence` is said where the raiser knows no more.
+    `code` never changes once published. `status` is the HTTP status. `sentence` is the default text: it holds whatever
+    the settings are, and a raiser that knows more, such as the limit in force, gives its own.
     """
 
     code: ClassVar[str]
@@ -64,17 +65,17 @@ class MaeumError(Exception):
 
 
 class RequestError(MaeumError):
-    """The sender can do something about it: 4xx."""
+    """The sender can correct it, or send it again later: 4xx."""
 
 
 class HttpInvalid(RequestError):
-    code, status, title = "http_invalid", 400, "This is not HTTP"
-    sentence = "The bytes that came are no HTTP/1.1 request; check the client, and any proxy before the service."
+    code, status, title = "http_invalid", 400, "The request is not HTTP"
+    sentence = "The bytes received are not an HTTP/1.1 request; check the client and any proxy in between."
 
 
 class HeadersTooLarge(RequestError):
     code, status, title = "headers_too_large", 431, "The headers are too large"
-    sentence = "The headers of a request may have at most 64 kB together."
+    sentence = "All headers of a request together may have at most 65,536 bytes."
 
 
 class InvalidRequest(RequestError):
@@ -83,55 +84,55 @@ class InvalidRequest(RequestError):
 
 
 class UnknownField(RequestError):
-    code, status, title = "unknown_field", 422, "The form has a field that is not known"
-    sentence = "The form may have the fields `audio` and `transcript`, and no other."
+    code, status, title = "unknown_field", 422, "The form has an unknown field"
+    sentence = "The form may have the fields `audio` and `transcript`, and no others."
 
 
 class DuplicateField(RequestError):
     code, status, title = "duplicate_field", 422, "The form has a field twice"
-    sentence = "Send `audio` and `transcript` once each; send one utterance a request."
+    sentence = "Send `audio` and `transcript` at most once each: one utterance per request."
 
 
 class TimeoutInvalid(RequestError):
     code, status, title = "timeout_invalid", 422, "X-Request-Timeout cannot be read"
-    sentence = "X-Request-Timeout is a number of seconds over 0, such as 2.5."
+    sentence = "X-Request-Timeout must be a number of seconds above 0, such as 2.5."
 
 
 class NotFound(RequestError):
     code, status, title = "not_found", 404, "No such address"
-    sentence = "Nothing is served at this address; /docs lists what is."
+    sentence = "Nothing is served at this address; /docs lists the addresses."
 
 
 class MethodNotAllowed(RequestError):
     code, status, title = "method_not_allowed", 405, "The address does not take this method"
-    sentence = "Use the method that the Allow header names; /docs lists them."
+    sentence = "Use a method from the Allow header; /docs lists them."
 
 
 class NothingGiven(RequestError):
     code, status, title = "nothing_given", 422, "Neither audio nor transcript"
     sentence = (
         "Send multipart/form-data with a file `audio`, a text field `transcript`, or both. "
-        "A transcript that is blank, or holds only transcription tags, counts as not given."
+        "A transcript that is blank or has only transcription tags counts as not given."
     )
 
 
 class TranscriptTooLong(RequestError):
     code, status, title = "transcript_too_long", 422, "The transcript is too long"
-    sentence = "The transcript may have at most 2000 characters; send one utterance."
+    sentence = "Send the transcript of one utterance."
 
 
 class BodyTooLarge(RequestError):
     code, status, title = "body_too_large", 413, "The request is too large"
-    sentence = "The request may have at most 25 MB; send one utterance, or a compressed format such as FLAC or Opus."
+    sentence = "Send one utterance, or a compressed format such as FLAC or Opus."
 
 
 class UploadTooSlow(RequestError):
     code, status, title = "upload_too_slow", 408, "The request did not arrive in time"
-    sentence = "The request must arrive whole within 30 s; send a smaller format, or over a better connection."
+    sentence = "Send a compressed format such as FLAC or Opus, or use a faster connection."
 
 
 class UploadsFull(RequestError):
-    code, status, title = "uploads_full", 429, "Too much is being received"
+    code, status, title = "uploads_full", 429, "Too much is being uploaded"
     sentence = "The service is busy; send the request again after the seconds in the Retry-After header."
 
 
@@ -142,31 +143,31 @@ class QueueFull(RequestError):
 
 class RateLimited(RequestError):
     code, status, title = "rate_limited", 429, "Too many requests"
-    sentence = "The rate limit is used up; send the request again after the seconds in the Retry-After header."
+    sentence = "The rate limit is exhausted; send the request again after the seconds in the Retry-After header."
 
 
 class KeyMissing(RequestError):
-    code, status, title = "key_missing", 401, "An API key is needed"
+    code, status, title = "key_missing", 401, "An API key is required"
     sentence = "Send your key as `Authorization: Bearer KEY` or as `X-API-Key: KEY`."
 
 
 class KeyUnknown(RequestError):
-    code, status, title = "key_unknown", 401, "The API key is not known"
-    sentence = "The key is wrong or no longer valid; ask the operator for one."
+    code, status, title = "key_unknown", 401, "The API key is unknown"
+    sentence = "The key is wrong or no longer valid; ask the operator for a new one."
 
 
 class KeyNotAdmin(RequestError):
     code, status, title = "key_not_admin", 403, "The API key may not do this"
-    sentence = "This needs a key that the operator has marked admin."
+    sentence = "This address requires a key that the operator has marked admin."
 
 
 class ReloadFailed(RequestError):
     code, status, title = "reload_failed", 409, "The model was not exchanged"
-    sentence = "The model that was served before is still served."
+    sentence = "The previous model is still served."
 
 
 class AudioError(RequestError):
-    """The audio cannot be heard."""
+    """The audio cannot be used."""
 
 
 class AudioFormatUnsupported(AudioError):
@@ -184,11 +185,11 @@ class AudioUndecodable(AudioError):
 
 class AudioEmpty(AudioError):
     code, status, title = "audio_empty", 422, "The audio is empty"
-    sentence = "The file holds no sound; check that the recording was saved before it was sent."
+    sentence = "The file has no audio samples; check that the recording was saved before it was sent."
 
 
 class AudioTooLong(AudioError):
-    code, status, title = "audio_too_long", 422, "The audio is far longer than an utterance"
+    code, status, title = "audio_too_long", 422, "The audio is too long"
     sentence = "Cut the recording into utterances of a few seconds and send them one by one."
 
 
@@ -198,8 +199,8 @@ class AudioTooManyChannels(AudioError):
 
 
 class AudioTooCostly(AudioError):
-    code, status, title = "audio_too_costly", 422, "Decoding the audio takes too much"
-    sentence = "Decoding took more time or memory than it may; convert the clip to WAV or FLAC and send it again."
+    code, status, title = "audio_too_costly", 422, "Decoding the audio takes too long or too much memory"
+    sentence = "Decoding exceeded its time or memory limit; convert the clip to WAV or FLAC and send it again."
 
 
 class ServiceError(MaeumError):
@@ -208,16 +209,16 @@ class ServiceError(MaeumError):
 
 class NotReady(ServiceError):
     code, status, title = "not_ready", 503, "The service is not ready"
-    sentence = "The model is still loading; ask again when /health/ready answers 200."
+    sentence = "The model is still loading, or has stopped; try again when /health/ready answers 200."
 
 
 class DeadlineExceeded(ServiceError):
     code, status, title = "deadline_exceeded", 504, "The answer was not ready in time"
-    sentence = "The request was given up after its time; ask again later, or with a larger X-Request-Timeout."
+    sentence = "The request was cancelled at its deadline; try again later, or with a longer X-Request-Timeout."
 
 
 class ClientGone(ServiceError):
-    """Nobody hears this answer; it is for logs and metrics. The status is nginx's."""
+    """For logs and metrics only, as the client is gone. The status is nginx's."""
 
     code, status, title = "client_gone", 499, "The client went away"
     sentence = "The connection was closed before the answer was ready."
@@ -225,7 +226,7 @@ class ClientGone(ServiceError):
 
 class DecoderUnavailable(ServiceError):
     code, status, title = "decoder_unavailable", 503, "No decoder can be started"
-    sentence = "The service cannot decode audio just now; ask again after the seconds in the Retry-After header."
+    sentence = "The service cannot decode audio at the moment; try again after the seconds in the Retry-After header."
 
 
 class InferenceFailed(ServiceError):
@@ -235,7 +236,7 @@ class InferenceFailed(ServiceError):
 
 class InternalError(ServiceError):
     code, status, title = "internal_error", 500, "The service failed"
-    sentence = "Something unexpected happened. Tell the operator the request id."
+    sentence = "An unexpected error occurred. Tell the operator the request id."
 
 
 class StartError(MaeumError):
@@ -251,7 +252,7 @@ class SettingsInvalid(StartError):
 
 class ModelNotFound(StartError):
     code, title = "model_not_found", "No such model"
-    sentence = "The model is not in the model store; `maeum models` lists what is."
+    sentence = "The model is not in the model store; `maeum models` lists the models in it."
 
 
 class ModelCorrupt(StartError):
@@ -261,24 +262,24 @@ class ModelCorrupt(StartError):
 
 class ModelUnreachable(StartError):
     code, title = "model_unreachable", "The model store cannot be reached"
-    sentence = "The address of the model store does not answer; check MAEUM_MODEL_STORE, the network and credentials."
+    sentence = "The model store does not answer; check MAEUM_MODEL_STORE, the network and credentials."
 
 
 class ProviderUnavailable(StartError):
-    code, title = "provider_unavailable", "The demanded device cannot be used"
+    code, title = "provider_unavailable", "The requested device cannot be used"
     sentence = (
-        "CUDA was demanded and cannot be used: there is no GPU, driver or container toolkit, or the `gpu` extra is not "
-        "installed. MAEUM_PROVIDER=cpu does without."
+        "CUDA was requested but cannot be used: the GPU, its driver, the container toolkit or the `gpu` extra is "
+        "missing. MAEUM_PROVIDER=cpu runs without it."
     )
 
 
 class RuntimeConflict(StartError):
-    code, title = "runtime_conflict", "The inference runtime is not installed as it must be"
+    code, title = "runtime_conflict", "The inference runtime is installed wrongly"
     sentence = "Exactly one of onnxruntime and onnxruntime-gpu must be installed."
 
 
 def traceback_without_values(error: BaseException) -> str:
-    """Where `error` and its causes happened, without their messages: those may quote what a user sent."""
+    """The traceback of `error` and its causes without their messages, which may quote what a user sent."""
     lines: list[str] = []
     seen: list[BaseException] = []
     current: BaseException | None = error

@@ -1,4 +1,4 @@
-"""Everything that can be set, in one place: by `MAEUM_` environment variables, or by options of `maeum serve`."""
+"""Every setting: from `MAEUM_` environment variables, or from options of `maeum serve`."""
 
 import difflib
 import os
@@ -21,145 +21,148 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    # Where to listen, and for how long
+    # Listening
 
     host: str = "127.0.0.1"
-    """Address to listen on. 0.0.0.0 lets other machines in."""
+    """Address to listen on. 0.0.0.0 accepts other machines."""
 
     port: int = Field(8000, ge=0, le=65535)
-    """Port to listen on. 0 takes a free one."""
+    """Port to listen on. 0 picks a free one."""
 
     without_keys: Literal["loopback", "anyone"] = "loopback"
-    """Who may ask where there is no `keys_file`. loopback: the service listens only where other machines cannot reach
-    it, and refuses to start elsewhere. anyone: it listens anywhere, and whoever reaches it may ask."""
+    """Who may call the service without a `keys_file`. loopback: only this machine; the service refuses to start on an
+    address that other machines can reach. anyone: every machine that can reach it."""
 
     keep_alive_s: int = Field(5, ge=1)
-    """Seconds that a connection may stay open without a request."""
+    """Seconds after which an idle connection is closed."""
 
     header_timeout_s: float = Field(10, gt=0)
-    """Seconds in which a client must have sent the headers of a request, must have sent the rest of a body whose answer
-    is already given, and must have read some of its answer."""
+    """Seconds that a client has for each of these: to send the headers of a request, to send the rest of a body that is
+    already answered, and to read some of its answer."""
 
     drain_s: float = Field(3, ge=0)
-    """Seconds after SIGTERM in which requests are still taken while `/health/ready` already answers 503, so that a load
-    balancer has time to look elsewhere."""
+    """Seconds after SIGTERM in which requests are still accepted while `/health/ready` already answers 503, so that a
+    load balancer can turn to another service."""
 
     grace_s: int = Field(30, ge=1)
-    """Seconds that the requests under way then have to finish."""
+    """Seconds after that in which requests under way may finish."""
 
-    # What to serve, and where to run it
+    # Model and device
 
     model_store: str = str(Path(__file__).parents[1] / "model_store")
-    """Where the models lie, as <name>/<version>/manifest.json: a folder, or an address that fsspec reads, such as
+    """The model store, laid out as <name>/<version>/manifest.json: a folder, or an address that fsspec reads, such as
     s3://bucket/models."""
 
     model_cache: Path = Path("~/.cache/maeum")
-    """Folder that keeps what was fetched from such an address."""
+    """Folder for versions fetched from such an address."""
 
     model: str = "starter"
-    """NAME, which is its newest version, or NAME/VERSION."""
+    """NAME (its newest version) or NAME/VERSION."""
 
     precision: Literal["auto"] | Precision = "auto"
-    """Which graphs of the version to run. auto: int8 on a CPU and fp16 on a GPU where the version has it, else fp32."""
+    """Which graphs of the version to run. auto: int8 on a CPU, fp16 on a GPU where the version has it, else fp32."""
 
     provider: Provider = "cpu"
-    """Where to run them. cuda fails at start where no GPU can be used."""
+    """Where to run them. cuda: fails at the start without a usable GPU."""
 
     gpus: str = Field("0", pattern=r"^\d+(,\d+)*$")
-    """Numbers of the GPUs to use, such as 0,1: a replica of the model on each. A number given twice gets two, of which
-    one copies while the other computes."""
+    """GPUs to use by number, such as 0,1, with a replica of the model on each. A GPU listed twice gets two: one copies
+    data while the other computes."""
 
     gpu_memory_bytes: int = Field(0, ge=0)
-    """Most memory that a replica may take on its GPU. 0: what its largest batch needs."""
+    """GPU memory limit of one replica, in bytes. 0: whatever its largest batch needs."""
 
     threads: int = Field(0, ge=0)
-    """Threads inside one operator and, on a CPU, utterances at a time. 0: as many as there are physical cores."""
+    """Threads inside one operator and, on a CPU, utterances at a time. 0: the number of physical cores."""
 
-    # What a request may be
+    # Bounds of a request
 
     max_body_bytes: int = Field(25_000_000, ge=1)
-    """Largest request. 25 MB is an utterance in any format: 140 s of uncompressed CD audio."""
+    """Largest request body. 25 MB holds an utterance in any format: 140 s of uncompressed CD audio."""
 
     upload_timeout_s: float = Field(30, gt=0)
-    """Seconds in which a request must have arrived whole."""
+    """Seconds that a request may take to arrive in full."""
 
     max_transcript_characters: int = Field(2000, ge=1)
-    """Longest transcript, before cleaning. The model reads far fewer; more than this is a mistake."""
+    """Longest transcript, before cleaning. Models use far less; a longer one is a mistake."""
 
     max_duration_s: float = Field(600, gt=0)
-    """Longest clip. An utterance lasts seconds; this suffices to report the true length of what was sent by mistake."""
+    """Longest clip in seconds. An utterance lasts a few; up to this limit an answer reports the true length of a
+    recording that was sent by mistake."""
 
     max_channels: int = Field(8, ge=1)
     """Most channels of a clip."""
 
     max_decoded_bytes: int = Field(120_000_000, ge=1)
-    """Most memory that a clip's samples may take while it is decoded, 4 bytes a sample and channel."""
+    """Memory limit of a clip's decoded samples: 4 bytes per sample and channel."""
 
     decode_timeout_s: float = Field(10, gt=0)
-    """Seconds that decoding a clip may take. The process that does it is then replaced."""
+    """Seconds that decoding a clip may take. After that the decoder process is replaced."""
 
     decode_memory_bytes: int = Field(1_000_000_000, ge=200_000_000)
-    """Most memory that a process that decodes may take, above what it takes at its start."""
+    """Memory limit of a decoder process, on top of its memory at the start."""
 
     timeout_s: float = Field(30, gt=0)
-    """Seconds after which a request is given up, counted from its first byte, where it brings no X-Request-Timeout."""
+    """Seconds after which a request is abandoned, from its first byte; X-Request-Timeout replaces it."""
 
     max_timeout_s: float = Field(60, gt=0)
-    """Most seconds that X-Request-Timeout may ask for."""
+    """Upper bound on X-Request-Timeout: a longer one is shortened to it."""
 
-    # How much at a time
+    # Capacity
 
     decoders: int = Field(2, ge=1)
-    """Processes that decode audio."""
+    """Number of processes that decode audio."""
 
     max_queue: int = Field(64, ge=1)
-    """Utterances that may wait. Past it the answer is 429, as waiting longer than a client does helps nobody."""
+    """Most utterances that may wait, with those being decoded. Past it the answer is 429: nobody gains from a wait that
+    outlasts the client."""
 
     max_wait_s: float = Field(0.5, gt=0)
-    """Seconds that an utterance may have to wait for the model, as far as can be told from those before it. Past it the
-    answer is 429 too, so that those who are accepted hardly wait longer, however slow the machine is."""
+    """Longest expected wait for the model in seconds, estimated from recent batches. Past it the answer is 429 too, so
+    that accepted requests hardly wait longer, however slow the machine is."""
 
     max_upload_bytes: int = Field(500_000_000, ge=1)
-    """Most bytes that the bodies of all requests under way may have together. Past it the answer is 429. What is being
-    decoded is in memory twice."""
+    """Most bytes in the bodies of all requests under way together. Past it the answer is 429. A clip is in memory twice
+    while it is decoded."""
 
     max_batch: int = Field(16, ge=1)
-    """Utterances in one batch, on a GPU. On a CPU a batch is no faster than its utterances side by side."""
+    """Most utterances in one batch on a GPU. On a CPU utterances run side by side, which is as fast."""
 
-    max_batch_positions: int = Field(4 * (512 + 64), ge=1)
-    """Frames and tokens in one batch, padding included, on a GPU: it bounds memory, and how long the shortest waits."""
+    max_batch_positions: int = Field(2304, ge=1)
+    """Most frames and tokens in one batch on a GPU, with padding; the default is four of the starter's longest
+    utterances. It bounds memory, and how long the shortest waits for the longest."""
 
-    # Who may ask
+    # Access
 
     keys_file: Path | None = None
-    """File of API keys, a line each: NAME SHA256 and perhaps the word admin; `maeum key NAME` makes one. Read again
-    whenever it changes. Without it there are no keys."""
+    """File of API keys, one per line: NAME SHA256 and optionally the word admin; `maeum key NAME` makes one. Read again
+    when it changes. Without a file no key is needed."""
 
     open_paths: str = "/health"
-    """Where keys are asked for, the paths that need none, with all below them; a comma between two."""
+    """Paths that need no key, each with everything below it, separated by commas."""
 
     rate_limit: str = ""
-    """Most requests of all together, such as 100/second; several limits with a semicolon between. Empty: no limit."""
+    """Rate limit for all clients together, such as 100/second; separate several limits with semicolons. Empty: none."""
 
     rate_limit_per_key: str = ""
-    """The same for each key."""
+    """The same, for each key."""
 
     cors_origins: str = ""
-    """Origins whose pages may call the service from a browser, such as https://example.com; a comma between two."""
+    """Origins whose pages may call the service from a browser, such as https://example.com, separated by commas."""
 
     metrics: bool = True
-    """Whether /metrics is served, in Prometheus' format."""
+    """Whether /metrics is served, in Prometheus' text format."""
 
     admin: bool = False
-    """Whether /admin/reload is served. Where there are keys it takes one marked admin."""
+    """Whether /admin/reload is served. With a `keys_file` it needs a key marked admin."""
 
-    # What is written down
+    # Logs
 
     log_format: Literal["text", "json"] = "text"
-    """text for a person, json for a machine. Neither holds what anyone sent."""
+    """text for people, json for machines. Neither contains any part of a request's content."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least that is logged."""
+    """Lowest level that is logged."""
 
     @field_validator("model_store", mode="before")
     @classmethod
@@ -183,7 +186,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **given: Any) -> Self:
-        """The settings of the environment, with those of `given` that are not None before them.
+        """The settings of the environment; those of `given` that are not None win.
 
         Raises SettingsInvalid, naming the variable.
         """

@@ -1,10 +1,10 @@
-"""Times the engine: utterances in memory to predictions. No HTTP, no decoding, no tokenising, no queue.
+"""Times the engine, from utterances in memory to predictions: no HTTP, decoding, tokenising or queue.
 
-    python benchmarks/engine.py --preset paper --seconds 3.2 --tokens 20 --batch 1 --beside-original --json
+    python -m benchmarks.engine --preset paper --seconds 3.2 --tokens 20 --batch 1 --against-original --json
 
-With `--beside-original` it takes turns with `original.py`, each in a process of its own, and gives the ratio of their
-rates with a 95 % interval over the rounds. `share_of_ceiling` is the useful work, utterances alone and unpadded, over
-what the machine does at best in that precision (`work.py`, `ceiling.py`).
+With `--against-original` it takes turns with `original.py`, each in its own process, and reports the ratio of their
+rates with a 95 % interval over the rounds. `share_of_ceiling` is the useful work (each utterance alone and unpadded,
+`harness/work.py`) divided by the most that the machine reaches in that precision (`harness/ceiling.py`).
 """
 
 import argparse
@@ -13,31 +13,36 @@ from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
-from case import Case, add_options, gflop_per_utterance, read
-from ceiling import matmul_ceiling
-from turns import Call, Turn, Worker, serve_turns
 
 from app.engine.load import load_model
+
+from .harness.ceiling import matmul_ceiling
+from .harness.turns import Call, Turn, Worker, serve_turns
+from .workload.case import Case, add_options, gflop_per_utterance, read
 
 ROUNDS = 7
 RESAMPLES = 10_000
 
 
 def main() -> None:
-    """Measures one case and prints it, or serves turns."""
+    """Measures one case and prints it; a worker serves turns instead."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_options(parser)
-    parser.add_argument("--for", type=float, default=5.0, dest="seconds_in_all", metavar="S", help="how long to time")
-    parser.add_argument("--calls", type=int, help="how many calls to time, instead")
-    parser.add_argument("--beside-original", action="store_true", help="by turns with original.py")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--for", type=float, default=5.0, dest="seconds_in_all", metavar="S", help="seconds to time (default: 5)"
+    )
+    parser.add_argument("--calls", type=int, help="number of calls to time, instead")
+    parser.add_argument(
+        "--against-original", action="store_true", help="take turns with original.py and report the ratio"
+    )
+    parser.add_argument("--json", action="store_true", help="print the row as JSON")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     case = read(options)
     if options.worker:
         serve_turns(calls(case))
         return
-    row = measure(case, options.seconds_in_all, options.calls, options.beside_original)
+    row = measure(case, options.seconds_in_all, options.calls, options.against_original)
     if options.json:
         print(json.dumps(row))
     else:
@@ -46,28 +51,28 @@ def main() -> None:
 
 
 def calls(case: Case) -> list[Call]:
-    """One for each batch of a pass."""
+    """A call for each batch of a pass."""
     predict = load_model(case.settings()).predict
     return [partial(predict, batch) for batch in case.batches()]
 
 
 def measure(
-    case: Case, seconds: float = 5.0, count: int | None = None, beside_original: bool = False
+    case: Case, seconds: float = 5.0, count: int | None = None, against_original: bool = False
 ) -> dict[str, object]:
-    """The row of `case`: timed for about `seconds`, or for `count` calls, in `ROUNDS` turns; the original as long."""
+    """The row of `case`, timed in `ROUNDS` turns for about `seconds` or for `count` calls; the original likewise."""
     settings = case.settings()
-    assert settings.precision != "auto", "a case decides"
+    assert settings.precision != "auto", "a case decides it"
     gflop = gflop_per_utterance(case)
     ceilings = [matmul_ceiling(settings.precision, settings.threads, case.provider)]
     turn = Turn(seconds / ROUNDS, None if count is None else -(-count // ROUNDS))
-    scripts = ["engine.py", "original.py"] if beside_original else ["engine.py"]
+    modules = ["benchmarks.engine", "benchmarks.original"] if against_original else ["benchmarks.engine"]
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(script, [*case.arguments(), "--worker"])) for script in scripts]
+        workers = [stack.enter_context(Worker(module, [*case.arguments(), "--worker"])) for module in modules]
         rounds = [[worker.take(turn) for worker in workers] for _ in range(ROUNDS)]
-    # Before and after: whatever else the machine did meanwhile should not make the engine look better.
+    # Measured before and after, so that other work on the machine never makes the engine look better.
     ceilings.append(matmul_ceiling(settings.precision, settings.threads, case.provider))
     ceiling = max((value for value in ceilings if value is not None), default=None)
-    own, *other = ([durations[side] for durations in rounds] for side in range(len(scripts)))
+    own, *other = ([durations[side] for durations in rounds] for side in range(len(modules)))
     durations = np.concatenate(own)
     rate = len(durations) * case.batch / float(durations.sum())
     row: dict[str, object] = {
@@ -90,7 +95,7 @@ def measure(
 
 
 def _against(own: list[list[float]], other: list[list[float]], batch: int) -> dict[str, object]:
-    """How much faster, by round: the mean of the ratios, and a 95 % interval from resampling the rounds."""
+    """The mean ratio over the rounds and its 95 % interval, by resampling them."""
     ratios = np.array([np.mean(theirs) / np.mean(ours) for ours, theirs in zip(own, other, strict=True)])
     drawn = np.random.default_rng(0).choice(ratios, size=(RESAMPLES, len(ratios))).mean(axis=1)
     return {

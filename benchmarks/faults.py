@@ -1,31 +1,32 @@
-"""The service under load while it is stopped, killed, robbed of its decoders and given another model: what is lost.
+"""Counts the requests that are lost when the service is stopped, reloaded or killed under load.
 
-    sigterm      stopped while clients ask; an accepted request must be answered, and the exit code be 0
-    reload       the model loaded anew (SIGHUP) while clients ask
-    decoders     all decoder processes killed (SIGKILL) while clients ask
-    sigkill      the service killed and started again; what was under way is lost, and nothing else
+    sigterm      the service is stopped: accepted requests must be answered, and the exit code must be 0
+    reload       the model is loaded again (SIGHUP)
+    decoders     all decoder processes are killed (SIGKILL)
+    sigkill      the service is killed and started again: only requests in flight may be lost
 
-"lost" is a request whose connection was made and broken without an answer; "refused" one whose connection was not made.
+"lost" is a request whose connection was made and then broken without an answer; "refused" is one whose connection was
+not made.
 
-    python benchmarks/faults.py [--times 10] [--save faults]
+    python -m benchmarks.faults [--times 10] [--save faults]
 """
 
 import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-from machine import save
-from processes import free_port
+from .harness.client import READY
+from .harness.machine import save
+from .harness.processes import Service, free_port
+from .harness.steady import SteadyClients
 
 CLIENTS = 8
 CLIP = Path(__file__).parents[1] / "examples" / "thanks.wav"
@@ -34,69 +35,16 @@ DRAIN_S = 1.0
 Row = dict[str, object]
 
 
-class Load:
-    """Clients that ask one request after another, until told to stop or until nobody listens any more."""
-
-    def __init__(self, url: str, wav: bytes) -> None:
-        self.outcomes: Counter[str] = Counter()
-        self._url, self._wav = url, wav
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for_more(self, count: int) -> None:
-        """Until `count` more were answered."""
-        enough = self.outcomes.total() + count
-        while self.outcomes.total() < enough:
-            time.sleep(0.005)
-
-    def _ask(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=30) as client:
-            while not self._stop.is_set():
-                try:
-                    outcome = str(client.post("/predict", files={"audio": self._wav}).status_code)
-                except httpx.ConnectError:
-                    outcome = "refused"
-                except httpx.HTTPError:
-                    outcome = "lost"
-                with self._lock:
-                    self.outcomes[outcome] += 1
-                if outcome in ("refused", "lost"):
-                    return
-
-
 @contextmanager
-def _service(port: int) -> Iterator[tuple[subprocess.Popen[bytes], str, float]]:
-    """`maeum serve`, its address, and the seconds until it was ready."""
-    environment = {**os.environ, "MAEUM_DRAIN_S": str(DRAIN_S), "MAEUM_LOG_LEVEL": "error"}
+def _under_load(wav: bytes, port: int | None = None) -> Iterator[tuple[Service, SteadyClients, float]]:
+    """`maeum serve`, the clients that load it, and the seconds until it was ready."""
+    port = port or free_port()
     command = [str(Path(sys.executable).with_name("maeum")), "serve", "--port", str(port)]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not _is_ready(url):
-            time.sleep(0.02)
-        yield process, url, time.perf_counter() - started
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(url + "/health/ready").status_code == 200
-    except httpx.HTTPError:
-        return False
+    variables = {"MAEUM_DRAIN_S": str(DRAIN_S), "MAEUM_LOG_LEVEL": "error"}
+    with tempfile.TemporaryDirectory() as folder, Service(command, port, variables, Path(folder)) as service:
+        ready_s = service.wait(READY)
+        with SteadyClients(f"http://127.0.0.1:{port}", wav, clients=CLIENTS) as clients:
+            yield service, clients, ready_s
 
 
 def measure(times: int, wav: bytes) -> Iterator[Row]:
@@ -104,13 +52,13 @@ def measure(times: int, wav: bytes) -> Iterator[Row]:
     outcomes: Counter[str] = Counter()
     exits, seconds = Counter[str](), []
     for _ in range(times):
-        with _service(free_port()) as (process, url, _), Load(url, wav) as load:
-            load.wait_for_more(50)
-            told = time.perf_counter()
-            process.send_signal(signal.SIGTERM)
-            exits[str(process.wait())] += 1
-            seconds.append(time.perf_counter() - told)
-        outcomes += load.outcomes
+        with _under_load(wav) as (service, clients, _):
+            clients.wait_for(50)
+            signalled = time.perf_counter()
+            service.process.send_signal(signal.SIGTERM)
+            exits[str(service.process.wait())] += 1
+            seconds.append(time.perf_counter() - signalled)
+        outcomes += clients.outcomes()
     yield {
         "fault": "sigterm",
         "times": times,
@@ -119,39 +67,34 @@ def measure(times: int, wav: bytes) -> Iterator[Row]:
         "longest_s": round(max(seconds), 2),
     }
 
-    with _service(free_port()) as (process, url, _), Load(url, wav) as load:
+    with _under_load(wav) as (service, clients, _):
         for _ in range(times):
-            load.wait_for_more(150)  # by then the one before is over
-            process.send_signal(signal.SIGHUP)
-        load.wait_for_more(150)
-    yield {"fault": "reload", "times": times, **load.outcomes}
+            clients.wait_for(150)  # by then the reload before is over
+            service.process.send_signal(signal.SIGHUP)
+        clients.wait_for(150)
+    yield {"fault": "reload", "times": times, **clients.outcomes()}
 
-    with _service(free_port()) as (process, url, _), Load(url, wav) as load:
+    with _under_load(wav) as (service, clients, _):
         for _ in range(times):
-            load.wait_for_more(150)  # by then those that were started anew have answered too
-            for child in _children(process.pid):
-                os.kill(child, signal.SIGKILL)
-        load.wait_for_more(50)
-    yield {"fault": "decoders", "times": times, **load.outcomes}
+            clients.wait_for(150)  # by then the new decoders have answered too
+            for pid in set(service.pids()) - {service.process.pid}:
+                os.kill(pid, signal.SIGKILL)
+        clients.wait_for(50)
+    yield {"fault": "decoders", "times": times, **clients.outcomes()}
 
     outcomes, ready, port = Counter(), [], free_port()
     for _ in range(times):
-        with _service(port) as (process, url, ready_s), Load(url, wav) as load:
+        with _under_load(wav, port) as (service, clients, ready_s):
             ready.append(ready_s)
-            load.wait_for_more(50)
-            process.kill()
-        outcomes += load.outcomes
+            clients.wait_for(50)
+            service.process.kill()
+        outcomes += clients.outcomes()
     yield {"fault": "sigkill", "times": times, **outcomes, "longest_until_ready_s": round(max(ready), 2)}
 
 
-def _children(pid: int) -> list[int]:
-    lists = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
-    return [int(child) for children in lists for child in children.split()]
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The service under load, and what faults cost.")
-    parser.add_argument("--times", type=int, default=10, help="of each fault (default: 10)")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--times", type=int, default=10, help="repetitions of each fault (default: 10)")
     parser.add_argument("--save", metavar="NAME", help="write results/NAME.json")
     options = parser.parse_args()
     rows = []

@@ -1,182 +1,36 @@
-"""Sends prebuilt requests to a service and times the answers, in a process of its own. Nothing of models or audio.
+"""Puts load on a running service, or measures the load generator itself.
 
-    closed loop   N connections, each sends its next request when the last is answered: what a service can do
-    open loop     requests arrive by chance (Poisson) at a given rate, whatever the service does: what a user feels
-
-In the open loop a latency counts from the moment that the request was due, not from when it could be sent, so that a
-service that stalls is not forgiven for those it kept waiting (coordinated omission). How fast this is itself is
-measured against a server that only reads and answers, and stands in every result as `ceiling_rps`.
-
-    python benchmarks/load.py --self-test
-    python benchmarks/load.py http://127.0.0.1:8000 --audio clip.wav --transcript TEXT [--rate 20]
+python -m benchmarks.load --self-test
+python -m benchmarks.load http://127.0.0.1:8000 --audio clip.wav --transcript TEXT [--rate 20]
 """
 
 import argparse
-import asyncio
 import json
-import os
-import random
-import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from itertools import count, cycle
-from multiprocessing import get_context
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-from client import Address, Pool, predict_request
-from sink import sink
-
-_SPAWN = get_context("spawn")  # a forked process would inherit the threads' locks of whoever measures
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a loop saw. Latencies and throughput are those of answers with status 200; "failed" is no answer at all."""
-
-    loop: str
-    statuses: dict[str, int]
-    duration_s: float
-    throughput_rps: float
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    late_p99_ms: float | None = None  # open loop: how long after they were due requests left
-    ceiling_rps: float | None = None  # what this process reaches in a closed loop against a server that does nothing
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: str
-    latency_s: float
-    late_s: float | None = None
-
-
-async def closed_loop(
-    address: Address, requests: Sequence[bytes], connections: int, seconds: float = 1e9, total: int | None = None
-) -> Result:
-    """`connections` requests always in flight, for `seconds` or until `total` were sent; all answers are waited for."""
-    pool, next_request, numbers = Pool(address), cycle(requests), count()
-    started = time.perf_counter()
-
-    async def one_after_another() -> list[_Answer]:
-        answers = []
-        while time.perf_counter() - started < seconds and (total is None or next(numbers) < total):
-            sent = time.perf_counter()
-            status = await pool.send(next(next_request))
-            answers.append(_Answer(status, time.perf_counter() - sent))
-        return answers
-
-    by_connection = await asyncio.gather(*(one_after_another() for _ in range(connections)))
-    pool.close()
-    answers = [answer for own in by_connection for answer in own]
-    return _result("closed", answers, time.perf_counter() - started)
-
-
-async def open_loop(address: Address, requests: Sequence[bytes], rate: float, seconds: float, seed: int = 20) -> Result:
-    """Requests at random moments for `seconds`, `rate` of them a second on average; all answers are waited for."""
-    chance, due, moments = random.Random(seed), 0.0, []
-    while (due := due + chance.expovariate(rate)) < seconds:
-        moments.append(due)
-    pool, next_request = Pool(address), cycle(requests)
-    started = time.perf_counter()
-
-    def elapsed() -> float:
-        return time.perf_counter() - started
-
-    async def one(due: float) -> _Answer:
-        late = elapsed() - due
-        status = await pool.send(next(next_request))
-        return _Answer(status, elapsed() - due, late)
-
-    tasks = []
-    for due in moments:
-        await asyncio.sleep(max(0.0, due - elapsed()))
-        tasks.append(asyncio.create_task(one(due)))
-    answers = await asyncio.gather(*tasks)
-    pool.close()
-    return _result("open", answers, max(seconds, elapsed()))
-
-
-def _result(loop: str, answers: Sequence[_Answer], duration_s: float) -> Result:
-    latencies = [answer.latency_s for answer in answers if answer.status == "200"]
-    late = [answer.late_s for answer in answers if answer.late_s is not None]
-    p50, p95, p99 = (_milliseconds(latencies, percentile) for percentile in (50, 95, 99))
-    statuses = dict(sorted(Counter(answer.status for answer in answers).items()))
-    throughput = round(len(latencies) / duration_s, 2)
-    return Result(loop, statuses, round(duration_s, 3), throughput, p50, p95, p99, _milliseconds(late, 99))
-
-
-def _milliseconds(seconds: Sequence[float], percentile: float) -> float | None:
-    return round(1000 * float(np.percentile(seconds, percentile)), 2) if seconds else None
-
-
-class Generator:
-    """Both loops over the same `requests`, in a process of their own, which may be held to some `cpus`."""
-
-    def __init__(self, requests: Sequence[bytes], cpus: Sequence[int] = ()) -> None:
-        self._process = ProcessPoolExecutor(1, _SPAWN, _prepare, (list(requests), tuple(cpus)))
-        self.ceiling_rps = self._measure_ceiling()
-
-    def closed(self, address: Address, connections: int, seconds: float = 1e9, total: int | None = None) -> Result:
-        return self._run(closed_loop, address, connections, seconds, total)
-
-    def open(self, address: Address, rate: float, seconds: float, seed: int = 20) -> Result:
-        return self._run(open_loop, address, rate, seconds, seed)
-
-    def close(self) -> None:
-        self._process.shutdown()
-
-    def _run(self, loop: Callable[..., Coroutine[Any, Any, Result]], address: Address, *arguments: object) -> Result:
-        result = self._process.submit(_run, loop, address, *arguments).result()
-        return replace(result, ceiling_rps=self.ceiling_rps)
-
-    def _measure_ceiling(self, connections: int = 16, seconds: float = 1.0) -> float:
-        here, there = _SPAWN.Pipe()
-        server = _SPAWN.Process(target=sink, args=(there,), daemon=True)
-        server.start()
-        address = here.recv()
-        try:
-            result = self._process.submit(_run, closed_loop, address, connections, seconds).result()
-        finally:
-            server.terminate()
-            server.join()
-        return result.throughput_rps
-
-
-_requests: list[bytes] = []  # of the generator's own process: sent to it once, not with every loop
-
-
-def _prepare(requests: list[bytes], cpus: tuple[int, ...]) -> None:
-    _requests[:] = requests
-    if cpus:
-        os.sched_setaffinity(0, cpus)
-
-
-def _run(loop: Callable[..., Coroutine[Any, Any, Result]], address: Address, *arguments: object) -> Result:
-    return asyncio.run(loop(address, _requests, *arguments))
+from .harness.client import predict_request
+from .harness.load import Generator
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Load on a running service, or on this generator itself.")
-    parser.add_argument("url", nargs="?", help="where the service listens, such as http://127.0.0.1:8000")
-    parser.add_argument("--self-test", action="store_true", help="only measure how fast this generator is")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("url", nargs="?", help="address of the service, such as http://127.0.0.1:8000")
+    parser.add_argument("--self-test", action="store_true", help="only measure the generator's own limit")
     parser.add_argument("--audio", type=Path, action="append", default=[], help="file to send; may be repeated")
-    parser.add_argument("--transcript", help="sent with each of them")
+    parser.add_argument("--transcript", help="transcript to send with each file")
     parser.add_argument("--concurrency", type=int, default=4, help="connections of the closed loop (default: 4)")
-    parser.add_argument("--rate", type=float, help="requests a second: an open loop instead")
-    parser.add_argument("--seconds", type=float, default=5.0, help="default: 5")
-    parser.add_argument("--cpus", type=int, nargs="*", default=[], help="run the generator on these only")
+    parser.add_argument("--rate", type=float, help="requests per second: run an open loop instead")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of the run (default: 5)")
+    parser.add_argument("--cpus", type=int, nargs="*", default=[], help="pin the generator to these CPUs")
     options = parser.parse_args()
-    # Without files: 3.2 s of PCM16 at 16 kHz, half of KEMDy20's utterances are shorter.
+    # The default is 3.2 s of PCM16 at 16 kHz; half of KEMDy20's utterances are shorter.
     wavs = [path.read_bytes() for path in options.audio] or [bytes(2 * 51_200)]
     generator = Generator([predict_request(wav, options.transcript) for wav in wavs], options.cpus)
     if options.self_test or options.url is None:
-        print(f"This generator reaches {generator.ceiling_rps:.0f} requests a second of {len(wavs[0])} bytes of audio.")
+        rate, size = generator.ceiling_rps, len(wavs[0])
+        print(f"The generator reaches {rate:.0f} requests per second with {size} bytes of audio each.")
     else:
         url = urlsplit(options.url)
         address = (url.hostname or "127.0.0.1", url.port or 80)

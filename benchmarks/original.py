@@ -1,10 +1,10 @@
-"""The same networks run as the original's code ran them: torch, eager, float32, always padded to the full length.
+"""Times the same networks as the original code ran them: torch, eager, float32, always padded to full length.
 
-    python benchmarks/original.py --preset paper --batch 1
+    python -m benchmarks.original --preset paper --batch 1
 
-512 frames and 64 tokens, whatever is said: --seconds, --tokens and --mix change nothing. Here the utterances are that
-long, so that nothing is masked: what is computed and what it costs are the same. The front-end is ours, in torch; the
-original's, librosa's, is not timed. Threads are the physical cores unless told otherwise.
+Full length is 512 frames and 64 tokens: --seconds, --tokens and --mix change nothing. The utterances here are that long
+instead of padded, which computes and costs the same. The front-end is ours, in torch; the original's, librosa's, is not
+timed. Threads default to the physical cores.
 """
 
 import argparse
@@ -12,22 +12,26 @@ import json
 from functools import partial
 
 import torch
-from case import Case, Preset, add_options, read, version
-from lengths import MAX_FRAMES, MAX_TOKENS, make, of_frames
-from paper import rule_made_networks
 from torch import Tensor
-from turns import Turn, serve_turns, take, warm_up
 
 from app.engine.load import physical_cores
-from training.networks.files import load_checkpoint
+from training.networks.files import load_weights
 from training.networks.networks import Networks
+
+from .harness.turns import Turn, serve_turns, take, warm_up
+from .workload.case import Case, Preset, add_options, read
+from .workload.lengths import MAX_FRAMES, MAX_TOKENS, make, of_frames
+from .workload.options import version
+from .workload.paper import rule_made_networks
 
 
 def main() -> None:
-    """Times the original, or serves turns to `engine.py`."""
+    """Times the original and prints its rate; as a worker of `engine.py` it serves turns."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_options(parser)
-    parser.add_argument("--for", type=float, default=5.0, dest="seconds_in_all", metavar="S", help="how long to time")
+    parser.add_argument(
+        "--for", type=float, default=5.0, dest="seconds_in_all", metavar="S", help="seconds to time (default: 5)"
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     case = read(options)
@@ -48,11 +52,11 @@ def load(preset: Preset) -> Networks:
     if preset == "paper":
         return rule_made_networks()
     folder, _ = version(Case(preset).settings())
-    return load_checkpoint(folder).eval()
+    return load_weights(folder).eval()
 
 
 def padded(case: Case, vocabulary: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Waveforms, their lengths, token ids and attention mask of a batch, all of full length."""
+    """Waveforms [batch, samples], their lengths, token ids [batch, tokens] and attention mask, all of full length."""
     utterances = [make(of_frames(MAX_FRAMES).seconds, MAX_TOKENS, vocabulary, seed) for seed in range(case.batch)]
     waveform = torch.stack([torch.from_numpy(item.waveform) for item in utterances])
     ids = torch.stack([torch.from_numpy(item.input_ids) for item in utterances])
@@ -60,11 +64,11 @@ def padded(case: Case, vocabulary: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @torch.no_grad()
-def forward(networks: Networks, waveform: Tensor, length: Tensor, ids: Tensor, read: Tensor) -> list[float]:
-    """Arousal, valence and logits, brought back from the device as a caller needs them."""
+def forward(networks: Networks, waveform: Tensor, length: Tensor, ids: Tensor, mask: Tensor) -> list[float]:
+    """Arousal, valence and logits, copied back from the device, which a caller would have to do too."""
     arousal, audio_embedding, audio_mask = networks.audio(waveform, length)
-    valence, text_embedding = networks.text(ids, read)
-    logits = networks.emotion(audio_embedding, audio_mask, text_embedding, read.bool())
+    valence, text_embedding = networks.text(ids, mask)
+    logits = networks.emotion(audio_embedding, audio_mask, text_embedding, mask.bool())
     found: list[float] = torch.cat((arousal, valence, logits.flatten())).tolist()
     return found
 

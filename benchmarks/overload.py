@@ -1,13 +1,13 @@
-"""The service at many times its capacity: who is accepted, how soon they are answered, what it costs, and what is left.
+"""Loads the service with many times its capacity: acceptance, latency and memory, and whether it recovers.
 
-    capacity     a closed loop of 4
-    before       random arrivals at 70 % of it
-    overload     random arrivals at --times of it, for --overload-seconds; memory each second
-    after        as before, 5 s later
+    capacity     a closed loop of 4 connections
+    before       random arrivals at 70 % of the capacity
+    overload     random arrivals at --times the capacity for --overload-seconds; memory is sampled every second
+    after        the same as before, 5 s later
 
-An accepted request is one that is not answered 429 at once; it must be answered 200. "failed" is no answer at all.
+A request that is not refused with 429 is accepted, and must be answered with 200. "failed" means no answer at all.
 
-    python benchmarks/overload.py [--times 10] [--overload-seconds 60] [--save overload]
+    python -m benchmarks.overload [--times 10] [--overload-seconds 60] [--save overload]
 """
 
 import argparse
@@ -20,25 +20,25 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import subject
-from load import Generator, Result
-from machine import save
-from processes import Service
-from subject import Subject
+from .harness.client import READY
+from .harness.load import Generator, Result
+from .harness.machine import save
+from .harness.processes import Service
+from .workload import subject
+from .workload.subject import Subject
 
 SHARE = 0.7
 REST_S = 5.0
-READY = b"GET /health/ready HTTP/1.1\r\nHost: benchmark\r\n\r\n"
 
 Row = dict[str, object]
 
 
 def measure(what: Subject, times: float, seconds: float) -> Iterator[Row]:
-    """Yields a row for each of the four."""
+    """Yields a row for each of the four phases."""
     generator = Generator([one.request() for one in what.spoken])
     with tempfile.TemporaryDirectory() as folder, what.serve(Path(folder)) as service:
         service.wait(READY)
-        generator.closed(service.address, 4, seconds=2)  # warms both
+        generator.closed(service.address, 4, seconds=2)  # warms the service and the generator up
         capacity = generator.closed(service.address, 4, seconds=10)
         yield _row("capacity", service, capacity)
         rate = capacity.throughput_rps
@@ -54,7 +54,7 @@ def measure(what: Subject, times: float, seconds: float) -> Iterator[Row]:
 
 @contextmanager
 def _watched(service: Service) -> Iterator[list[float]]:
-    """The memory of all processes, each second, in MB."""
+    """The memory of all processes in MB, sampled every second."""
     seen: list[float] = []
     done = threading.Event()
 
@@ -76,10 +76,10 @@ def _row(kind: str, service: Service, result: Result, rate: float | None = None)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The service at many times its capacity.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     subject.add_options(parser)
-    parser.add_argument("--times", type=float, default=10.0, help="of its capacity (default: 10)")
-    parser.add_argument("--overload-seconds", type=float, default=60.0, help="default: 60")
+    parser.add_argument("--times", type=float, default=10.0, help="multiple of the capacity to offer (default: 10)")
+    parser.add_argument("--overload-seconds", type=float, default=60.0, help="length of the overload (default: 60)")
     parser.add_argument("--save", metavar="NAME", help="write results/NAME.json")
     options = parser.parse_args()
     what = subject.read(options)

@@ -1,13 +1,13 @@
-"""The service over HTTP: what it answers in a second, how soon, from how much memory, and beside its engine alone.
+"""Times the service over HTTP: throughput, latency, memory, and its share of the engine's own throughput.
 
-    closed loop   1 to 16 requests always in flight; beside each run the engine alone predicts the same utterances, one
-                  at a time and in full batches: `share_of_engine` is of the better
+    closed loop   1 to 16 requests always in flight. After each run the engine alone predicts the same utterances, one
+                  at a time and in full batches; `share_of_engine` is relative to the faster of the two
     open loop     random arrivals at 70 % of the best closed loop
-    long run      --requests N: memory after each tenth of them
+    long run      --requests N: memory after each tenth of N requests
 
-A run is whole passes over the utterances, so that all runs meet the same work, and the figure is the median of rounds.
+A run makes whole passes over the utterances, so that all runs do the same work. Figures are medians of the rounds.
 
-    python benchmarks/server.py [--mix 32] [--requests 2000] [--save server]
+    python -m benchmarks.server [--mix 32] [--requests 2000] [--save server]
 """
 
 import argparse
@@ -19,30 +19,30 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import subject
-from alone import EngineAlone
-from load import Generator, Result
-from machine import save
-from processes import Service
-from subject import Subject
+from .harness.alone import EngineAlone
+from .harness.client import READY
+from .harness.load import Generator, Result
+from .harness.machine import save
+from .harness.processes import Service
+from .workload import subject
+from .workload.subject import Subject
 
 CONCURRENCY = (1, 2, 4, 8, 16)
 OPEN_SHARE = 0.7
 LONG_CONCURRENCY = 8
-READY = b"GET /health/ready HTTP/1.1\r\nHost: benchmark\r\n\r\n"
 
 Row = dict[str, object]
 
 
 def measure(what: Subject, run_s: float, rounds: int, requests: int) -> Iterator[Row]:
-    """Yields a row for each thing measured. A closed run takes about `run_s`, an open one five times as long."""
+    """Yields a row for each measurement. A closed run takes about `run_s`, an open one five times as long."""
     generator = Generator([one.request() for one in what.spoken])
-    engine = EngineAlone(what.settings, what.spoken)
+    engine = EngineAlone(what.settings, [(one.wav, one.transcript) for one in what.spoken])
     with tempfile.TemporaryDirectory() as folder, what.serve(Path(folder)) as service:
         yield {"kind": "start", "ready_s": round(service.wait(READY), 2), **service.memory()}
         one_pass_s = len(what.spoken) / engine.throughput(1, 1)
         passes = max(1, round(run_s / one_pass_s))
-        generator.closed(service.address, 4, total=len(what.spoken))  # warms both
+        generator.closed(service.address, 4, total=len(what.spoken))  # warms the service and the generator up
         closed = list(_closed(what, service, generator, engine, passes, rounds))
         yield from closed
         rate = OPEN_SHARE * max(float(str(row["throughput_rps"])) for row in closed)
@@ -58,7 +58,7 @@ def measure(what: Subject, run_s: float, rounds: int, requests: int) -> Iterator
 def _closed(
     what: Subject, service: Service, generator: Generator, engine: EngineAlone, passes: int, rounds: int
 ) -> Iterator[Row]:
-    """By turns HTTP and the engine alone, so that what else the machine does meets both."""
+    """HTTP and the engine alone take turns, so that other work on the machine slows both."""
     runs: dict[int, list[Result]] = defaultdict(list)
     singly, batched = [], []
     for _ in range(rounds):
@@ -86,12 +86,14 @@ def _statuses(result: Result) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The service over HTTP, beside its engine alone.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     subject.add_options(parser)
-    parser.add_argument("--run-seconds", type=float, default=3.0, help="of each run, about (default: 3)")
-    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--requests", type=int, default=0, metavar="N", help="then a long run, watching memory")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--run-seconds", type=float, default=3.0, help="approximate length of a run (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds (default: 3)")
+    parser.add_argument(
+        "--requests", type=int, default=0, metavar="N", help="add a long run of N requests and watch memory"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object per line")
     parser.add_argument("--save", metavar="NAME", help="write results/NAME.json")
     options = parser.parse_args()
     what = subject.read(options)

@@ -1,8 +1,8 @@
-"""All figures of the engine: what `make bench` runs. Writes `results/engine.json` and prints the table as Markdown.
+"""Measures every figure of the engine (`make bench`), writes `results/engine.json` and prints a Markdown table.
 
-python benchmarks/table.py                      # some minutes
-python benchmarks/table.py --for 1 --only starter
-python benchmarks/table.py --provider cuda      # on a machine with a GPU: results/gpu.json
+python -m benchmarks.table                      # some minutes
+python -m benchmarks.table --for 1 --only starter
+python -m benchmarks.table --provider cuda      # on a machine with a GPU: results/gpu.json
 """
 
 import argparse
@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, get_args
 
-from case import Case, Preset
-from engine import measure
-from lengths import Length
-from machine import save
-
 from app.settings import Precision, Provider
+
+from .engine import measure
+from .harness.machine import save
+from .workload.case import Case, Preset
+from .workload.lengths import Length
 
 Row = tuple[Length | None, int]  # None for KEMDy20's lengths, and the batch
 SHORT, FULL = Length(3.2, 20), Length(16.3, 64)
@@ -34,10 +34,12 @@ _HEAD = """\
 
 
 def main() -> None:
-    """Measures every row beside the original, one after the other."""
+    """Measures the rows one after the other, each in turn with the original."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--for", type=float, default=5.0, dest="seconds", metavar="S", help="how long to time a row")
-    parser.add_argument("--only", choices=get_args(Preset), help="rows of one preset, which are not saved")
+    parser.add_argument(
+        "--for", type=float, default=5.0, dest="seconds", metavar="S", help="seconds to time a row (default: 5)"
+    )
+    parser.add_argument("--only", choices=get_args(Preset), help="rows of one preset only; they are not saved")
     parser.add_argument("--provider", choices=get_args(Provider), default="cpu")
     options = parser.parse_args()
     provider: Provider = options.provider
@@ -46,14 +48,14 @@ def main() -> None:
         if options.only in (None, preset):
             print(f"{preset} {precision}, {length or 'mix'}, batch {batch} ...", flush=True)
             case = Case(preset, precision, provider, length=length, batch=batch)
-            rows.append(measure(case, options.seconds, beside_original=True))
+            rows.append(measure(case, options.seconds, against_original=True))
     print(markdown(rows))
     if options.only is None:
         print(save("engine" if provider == "cpu" else "gpu", rows))
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table of the README."""
+    """The table in README.md."""
     return "\n".join([_HEAD, *map(_line, rows)])
 
 

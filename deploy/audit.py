@@ -1,10 +1,10 @@
-"""Audits an environment that only serving was installed into: `make audit`.
+"""Audits an environment that contains only serving (`make audit`).
 
     python deploy/audit.py build/serving/bin/python build/sbom.json
 
-Writes an SBOM (CycloneDX), checks the licence of every package and of every library that a wheel brings along, and asks
-PyPI's advisories about every version. What a wheel has linked into itself is not seen here; some wheels list that in
-their own `sboms` folder. Exit code 1: something is not allowed, or could not be asked.
+Writes an SBOM (CycloneDX), checks the licence of every package and of every library in a wheel, and looks every version
+up in PyPI's advisories. Libraries that are linked into a wheel's binaries are not seen; some wheels list them in their
+own `sboms` folder. Exit code 1: something is not allowed, or could not be checked.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# As pip-licenses reads them from a package. None asks more of us than to keep its notice, except as said.
+# As pip-licenses reports them. Except where noted, none requires more than keeping its notice.
 LICENCES = {
     "0BSD",
     "3-Clause BSD License",
@@ -28,16 +28,16 @@ LICENCES = {
     "BSD-2-Clause",
     "BSD-3-Clause",
     "BSD-3-Clause AND 0BSD AND MIT AND Zlib AND CC0-1.0",
-    "LGPL-2.1-or-later",  # soxr: a module of its own that can be replaced, which is what the LGPL asks
+    "LGPL-2.1-or-later",  # soxr: a separate module that can be replaced, as the LGPL requires
     "MIT",
     "MIT License",
     "MIT-0",
-    "Mozilla Public License 2.0 (MPL 2.0)",  # certifi: a list of certificates, passed on as it is
-    "MPL-2.0 AND MIT",  # tqdm: changes to its own files would have to be published; there are none
+    "Mozilla Public License 2.0 (MPL 2.0)",  # certifi: a list of certificates, distributed unchanged
+    "MPL-2.0 AND MIT",  # tqdm: changes to its files would have to be published; there are none
     "PSF-2.0",
 }
 
-# Libraries that lie in wheels as files of their own, and whose metadata does not name them.
+# Libraries that are separate files in wheels, and that no metadata names.
 LIBRARIES = {
     "BSD or MIT": "SvtAv1Enc Xau dav1d drm opus scipy_openblas64_ sharpyuv vpl vpx webp webpmux "
     "xcb xcb-shape xcb-shm xcb-xfixes",
@@ -45,17 +45,17 @@ LIBRARIES = {
     "LGPL": "asound avcodec avdevice avfilter avformat avutil gmp gnutls hogweed mp3lame nettle quadmath sndfile "
     "swresample swscale unistring",
     "GPL with GCC's exception": "gfortran",
-    # In PyAV's wheel, and never called here: only encoders use them. To run them asks nothing; whoever passes on an
-    # image with this wheel passes on these two under the GPL, with an offer of their source.
+    # In PyAV's wheel, and never called here: only encoders use them. Running them requires nothing; redistributing an
+    # image with this wheel redistributes these two under the GPL, with an offer of their source.
     "GPL-2.0-or-later": "x264 x265",
 }
 
 
 def main() -> int:
-    """Audits as the command line says; returns the exit code."""
+    """Runs every check; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("python", type=Path, help="interpreter of the environment")
-    parser.add_argument("sbom", type=Path, help="file to write")
+    parser.add_argument("python", type=Path, help="Python interpreter of the environment")
+    parser.add_argument("sbom", type=Path, help="SBOM file to write")
     options = parser.parse_args()
     listing = f"{options.python} -m pip list --format json --exclude maeum"
     installed = {package["name"]: package["version"] for package in json.loads(_run(*listing.split()))}
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def write_sbom(python: Path, sbom: Path, installed: dict[str, str]) -> list[str]:
-    """Writes a valid document of all that is installed; what it misses."""
+    """Writes a validated SBOM of the installed packages; returns a problem for each that it lacks."""
     sbom.parent.mkdir(parents=True, exist_ok=True)
     settings = "--pyproject pyproject.toml --output-reproducible --validate --output-format JSON --output-file"
     _run(_tool("cyclonedx-py"), "environment", str(python), *settings.split(), str(sbom))
@@ -79,13 +79,13 @@ def write_sbom(python: Path, sbom: Path, installed: dict[str, str]) -> list[str]
 
 
 def check_licences(python: Path) -> list[str]:
-    """Packages whose licence is not in `LICENCES`."""
+    """A problem for each package whose licence is not in `LICENCES`."""
     found = json.loads(_run(_tool("pip-licenses"), "--python", str(python), "--format", "json", "--with-system"))
     return [f"{row['Name']}: {row['License']} is not allowed." for row in found if row["License"] not in LICENCES]
 
 
 def check_libraries(python: Path) -> list[str]:
-    """Libraries in wheels that are not in `LIBRARIES`; prints those that ask for more than a notice."""
+    """A problem for each library in a wheel that is not in `LIBRARIES`; prints those under the GPL or LGPL."""
     known = {name: licence for licence, names in LIBRARIES.items() for name in names.split()}
     code = "import sysconfig; print(sysconfig.get_path('platlib'))"
     site = Path(_run(str(python), "-c", code).strip())
@@ -93,23 +93,25 @@ def check_libraries(python: Path) -> list[str]:
     for path in sorted([*site.glob("*.libs/*"), *site.glob("_soundfile_data/*.so")]):
         name = re.sub(r"(_x86_64|_arm64|[-_][0-9a-f]{8}.*)?\.so.*", "", path.name).removeprefix("lib").rstrip("-")
         if name not in known:
-            problems.append(f"{path.parent.name} brings {path.name}, whose licence nobody has looked at.")
+            problems.append(
+                f"{path.parent.name} contains {path.name}, whose licence is not known: add it to LIBRARIES."
+            )
         elif "GPL" in known[name]:
             print(f"{path.parent.name}: {name}, {known[name]}")
     return problems
 
 
 def check_advisories(installed: dict[str, str], requirements: Path) -> list[str]:
-    """Known vulnerabilities, and packages that could not be asked about: to be told nothing is not to be safe."""
+    """A problem for each known vulnerability, and for packages that could not be checked."""
     requirements.write_text("".join(f"{name}=={version}\n" for name, version in installed.items()))
     command = [_tool("pip-audit"), "--format", "json", "--no-deps", "--disable-pip", "-r", str(requirements)]
     ended = subprocess.run(command, capture_output=True, text=True)
     if not ended.stdout:
-        return ["PyPI's advisories cannot be asked; run this where the internet is."]
+        return ["PyPI's advisories cannot be reached; run this on a machine with internet access."]
     found: list[dict[str, Any]] = json.loads(ended.stdout)["dependencies"]
     problems = [f"{row['name']} {row['version']}: {bad['id']}." for row in found for bad in row.get("vulns", [])]
     if unknown := [row["name"] for row in found if "skip_reason" in row]:
-        problems.append(f"PyPI's advisories say nothing of {len(unknown)} packages: {', '.join(unknown)}.")
+        problems.append(f"PyPI's advisories do not know {len(unknown)} packages: {', '.join(unknown)}.")
     return problems
 
 

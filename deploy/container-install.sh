@@ -1,16 +1,16 @@
 #!/bin/sh
-# A step of the image's build: fills /layer with what the image gets on top of its base. Runs nowhere else.
-#   dependencies EXTRAS [PACKAGE...]  the environment without the project itself, and the bill of its materials
+# A step of the image build: fills /layer with files that go on top of the base image. Only the Dockerfile runs it.
+#   dependencies EXTRAS [PACKAGE...]  the environment without the project itself, and its SBOM
 #   application                       the project itself, without its dependencies
 set -eu
 
 environment=/opt/maeum
 export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-# Two environments, so that what installs is not installed.
+# Two environments, so that pip itself stays out of the image.
 python3 -m venv /tools
 python3 -m venv --without-pip "$environment"
 
-install() { # what pip takes
+install() { # arguments of pip install
   /tools/bin/pip --python "$environment/bin/python" install --no-compile "$@"
 }
 
@@ -18,12 +18,13 @@ case $1 in
 dependencies)
   extras=$2
   shift 2
-  # Without `app` beside it, the project is a name and what it depends on. Its README changes more often than these do.
+  # `app` is not here, so this installs an empty project with its dependencies. An empty README.md is enough, and the
+  # real one, which changes more often than the dependencies, would rebuild this layer.
   touch README.md
   install --constraint constraints.txt ".[$extras]"
-  # Not bound by our versions: s3fs needs an older python-dateutil than the one of training.
+  # Without our constraints: s3fs needs an older python-dateutil than training.
   [ $# = 0 ] || install "$@"
-  # Of the commands Python alone is needed; the project's own come with it.
+  # Python is the only command needed; the project's own come with the application.
   find "$environment/bin" ! -type d ! -name 'python*' -delete
   /tools/bin/pip install --constraint constraints.txt cyclonedx-bom
   mkdir -p /layer/usr/share/sbom /layer/opt
@@ -36,5 +37,5 @@ application)
   rm "/layer$environment/bin/maeum-train" # training stays out
   ;;
 esac
-# A read-only container cannot keep what it compiles. Unchecked, as copying may change the times of files.
+# Compiled here, because a read-only container cannot write bytecode; unchecked, because copying can change file times.
 /tools/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash -s /layer "/layer$environment"

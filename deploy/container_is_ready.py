@@ -1,10 +1,10 @@
-"""The container's own health check: exits with 0 where /health/ready answers 200."""
+"""The container's health check: exits with 0 if /health/ready answers 200."""
 
 import http.client
 import os
 import sys
 
-# http.client goes to no proxy, whatever the environment says.
+# http.client ignores proxy variables.
 connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["MAEUM_PORT"]), timeout=4)
 try:
     connection.request("GET", "/health/ready")

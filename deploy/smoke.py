@@ -1,8 +1,9 @@
-"""Asks a running service what it is for: predictions by voice, by words and by both, a refusal, metrics.
+"""Smoke test of a running service: predictions from audio, from a transcript and from both, a refusal, metrics.
 
     python3 deploy/smoke.py http://127.0.0.1:8000 [--key KEY] [--wait SECONDS]
 
-Needs Python alone. Exits with 0 where all is well, else with 1 and a sentence. Judges no quality: the voice is a hum.
+Needs only Python. Exits with 0 on success, otherwise with 1 and a sentence. The audio is a hum, so predictions are not
+judged.
 """
 
 import argparse
@@ -23,20 +24,20 @@ TRANSCRIPT = "오늘 정말 고마워요."
 
 
 class Failure(Exception):
-    """What is wrong, in a sentence."""
+    """A check failed; the message is a sentence."""
 
 
 class Service:
-    """The service at `address`, asked with `key` where there is one."""
+    """The service at `address`. Requests carry `key` unless it is None."""
 
     def __init__(self, address: str, key: str | None) -> None:
         self.address = address.rstrip("/")
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
-        # No proxy, whatever the environment says.
+        # Ignore proxy variables.
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Status and content of the answer. Raises OSError where there is none."""
+        """Status and content of the answer. Raises OSError if there is none."""
         headers = self.headers | ({"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"} if body else {})
         try:
             with self.opener.open(urllib.request.Request(self.address + path, body, headers), timeout=60) as answer:
@@ -47,7 +48,7 @@ class Service:
 
 
 def wait_until_ready(service: Service, seconds: float) -> None:
-    """Raises Failure if it is not within `seconds`."""
+    """Waits for /health/ready. Raises Failure after `seconds`."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -63,7 +64,7 @@ def wait_until_ready(service: Service, seconds: float) -> None:
 
 
 def predict(service: Service, audio: bytes | None, transcript: str | None) -> str:
-    """What it answers, in words. Raises Failure where that is no prediction, or one of something else."""
+    """A line about the prediction. Raises Failure if the answer is no prediction or has the wrong modalities."""
     status, content = service.ask("/predict", form(audio, transcript))
     if status != 200:
         raise Failure(f"/predict answers {status}: {content.decode(errors='replace')}")
@@ -71,7 +72,7 @@ def predict(service: Service, audio: bytes | None, transcript: str | None) -> st
     for name, given in (("arousal", audio), ("valence", transcript)):
         if (answer[name] is None) != (given is None):
             raise Failure(
-                f"/predict answers {name} {answer[name]}, and got audio and transcript as {answer['modalities']}."
+                f"/predict answers {name} {answer[name]}, although the modalities are {answer['modalities']}."
             )
     if not math.isclose(sum(answer["emotion"]["probabilities"].values()), 1, abs_tol=0.01):
         raise Failure(f"The probabilities do not add up to one: {answer['emotion']}")
@@ -81,25 +82,25 @@ def predict(service: Service, audio: bytes | None, transcript: str | None) -> st
 
 
 def refusal(service: Service) -> str:
-    """What it says to a file that is no audio. Raises Failure where that is no refusal."""
+    """A line about the answer to a file that is no audio. Raises Failure if the file is not refused."""
     status, content = service.ask("/predict", form(b"no audio", None))
     if status != 415:
-        raise Failure(f"/predict answers {status} to what is no audio: {content.decode(errors='replace')}")
+        raise Failure(f"/predict answers {status} to a file that is no audio: {content.decode(errors='replace')}")
     return f"no audio: refused ({status})"
 
 
 def metrics(service: Service) -> str:
-    """What /metrics says about itself. Raises Failure where it fails."""
+    """A line about /metrics, which may be closed to this key or switched off. Raises Failure on any other error."""
     status, content = service.ask("/metrics")
     if status == 200:
         return f"metrics: {sum(not line.startswith(b'#') for line in content.splitlines())} values"
     if status in (401, 403, 404):
-        return f"metrics: not for us ({status})"
+        return f"metrics: not available ({status})"
     raise Failure(f"/metrics answers {status}.")
 
 
 def hum() -> bytes:
-    """A WAV file of SECONDS of a voice-like hum: 120 Hz with falling overtones, rising and sinking."""
+    """A WAV file with SECONDS of a voice-like hum: 120 Hz with falling overtones, fading in and out."""
     values = (
         0.3
         * math.sin(math.pi * i / (RATE * SECONDS))
@@ -114,7 +115,7 @@ def hum() -> bytes:
 
 
 def form(audio: bytes | None, transcript: str | None) -> bytes:
-    """Both as multipart/form-data."""
+    """Audio and transcript as multipart/form-data."""
     parts = []
     if audio is not None:
         disposition = 'form-data; name="audio"; filename="hum.wav"'
@@ -127,8 +128,10 @@ def form(audio: bytes | None, transcript: str | None) -> bytes:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("address", help="such as http://127.0.0.1:8000")
-    parser.add_argument("--key", help="where the service asks for one")
-    parser.add_argument("--wait", type=float, default=120, metavar="SECONDS", help="until it is ready (default: 120)")
+    parser.add_argument("--key", help="API key, if the service requires one")
+    parser.add_argument(
+        "--wait", type=float, default=120, metavar="SECONDS", help="longest wait until it is ready (default: 120)"
+    )
     options = parser.parse_args()
     service = Service(options.address, options.key)
     audio = hum()

@@ -1,8 +1,8 @@
-"""Draws what one answer means.
+"""Draws one answer as an SVG, which the README shows.
 
     maeum predict FILE --transcript T --json | python docs/draw_answer.py > docs/answer.svg
 
-Left the plane of valence and arousal with the utterance in it, right the probabilities of the emotions.
+Left: the utterance on the plane of valence and arousal. Right: the probability of each emotion.
 """
 
 import json
@@ -15,18 +15,18 @@ SIDE, LEFT, TOP = 220, 70, 40
 SCALE = (1.0, 5.0)
 
 
-def text(x: float, y: float, words: str, anchor: str = "start", size: int = 13, colour: str = INK) -> str:
+def text(x: float, y: float, content: str, anchor: str = "start", size: int = 13, colour: str = INK) -> str:
     style = f'text-anchor="{anchor}" font-size="{size}" fill="{colour}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(content)}</text>'
 
 
-def place(score: float) -> float:
+def position(score: float) -> float:
     low, high = SCALE
     return (score - low) / (high - low) * SIDE
 
 
 def plane(arousal: float, valence: float) -> list[str]:
-    x, y, middle = LEFT + place(valence), TOP + SIDE - place(arousal), SIDE / 2
+    x, y, middle = LEFT + position(valence), TOP + SIDE - position(arousal), SIDE / 2
     return [
         f'<rect x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}" fill="none" stroke="{FAINT}"/>',
         f'<path d="M{LEFT} {TOP + middle}h{SIDE}M{LEFT + middle} {TOP}v{SIDE}" stroke="{FAINT}"/>',
@@ -55,8 +55,8 @@ def bars(probabilities: dict[str, float], left: float) -> list[str]:
 
 def main() -> None:
     answer = json.loads(sys.stdin.readline())
-    title = f"{Path(answer['file']).name}: valence {answer['valence']:.2f} from the words, arousal "
-    title += f"{answer['arousal']:.2f} from the voice, {answer['emotion']['label']} from both"
+    title = f"{Path(answer['file']).name}: valence {answer['valence']:.2f} from the transcript, arousal "
+    title += f"{answer['arousal']:.2f} from the audio, {answer['emotion']['label']} from both"
     print(
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 330" font-family="system-ui, sans-serif" role="img">'
     )

@@ -1,8 +1,8 @@
-"""Writes the tables of docs/operations.md from the code, so that they say what it does. The prose stays as it is.
+"""Generates the tables of docs/operations.md from the code. The prose around them is written by hand.
 
     python docs/write_operations.py
 
-A table stands between `<!-- NAME -->` and `<!-- end -->`; NAME is a key of TABLES.
+A table goes between `<!-- NAME -->` and `<!-- end -->`; NAME is a key of TABLES.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.answer import WARNINGS
+from app.answer import WARNINGS, warning_meaning
 from app.errors import MaeumError, StartError
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -24,10 +24,10 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/operations.md"
 ALERTS = ROOT / "deploy/observability/alerts.yml"
 
-# By status: whether the same request may be answered another time. Any other is refused again.
+# Whether the same request may succeed later, by status. With any other status it fails again.
 RETRIES = {429: "after `Retry-After`", 503: "after `Retry-After`", 408: "yes", 504: "yes"}
 
-# Bounds that cannot be set: where they are written, in what, and what follows.
+# Limits that are not settings: the constant, its unit, and its effect.
 CONSTANTS = (
     ("app.web.connection.MAX_HEADER_BYTES", "bytes", "The headers of a request together. Past it `headers_too_large`."),
     (
@@ -54,16 +54,16 @@ def table(head: str, rows: Iterable[Iterable[str]]) -> str:
 
 
 def settings() -> str:
-    """A table for each group, as comments in the class make them."""
+    """A table for each group of settings; the comments in the class are the headings."""
     properties = Settings.model_json_schema()["properties"]
     groups: dict[str, list[list[str]]] = {}
     for line in inspect.getsource(Settings).splitlines():
         if group := re.fullmatch(r"    # (.+)", line):
             rows = groups.setdefault(group[1], [])
         elif (field := re.match(r"    (\w+): ", line)) and field[1] in properties:
-            said = properties[field[1]]
-            meaning = " ".join(said["description"].split())
-            rows.append([f"`MAEUM_{field[1].upper()}`", _default(said["default"]), _allowed(said), meaning])
+            schema = properties[field[1]]
+            meaning = " ".join(schema["description"].split())
+            rows.append([f"`MAEUM_{field[1].upper()}`", _default(schema["default"]), _allowed(schema), meaning])
     head = "variable|default|allowed|meaning"
     return "\n\n".join(f"**{group}**\n\n{table(head, rows)}" for group, rows in groups.items())
 
@@ -76,29 +76,29 @@ def _default(value: Any) -> str:
     if isinstance(value, int | float):
         return f"`{_number(value)}`"
     path = Path(value)
-    return f"`{path.name}/` beside `app/`" if path.is_relative_to(ROOT) else f"`{value}`"
+    return f"`{path.name}/` next to `app/`" if path.is_relative_to(ROOT) else f"`{value}`"
 
 
 def _number(value: float) -> str:
-    """As Python writes it; whoever sets a whole number may write the `_` too."""
+    """As a Python literal; settings accept the `_` too."""
     return f"{value:_}" if value >= 10_000 else str(value)
 
 
-def _allowed(said: dict[str, Any]) -> str:
-    kinds = said.get("anyOf", [said])
+def _allowed(schema: dict[str, Any]) -> str:
+    kinds = schema.get("anyOf", [schema])
     values = [value for kind in kinds for value in kind.get("enum", [kind.get("const")]) if value]
     if values:
         return ", ".join(f"`{value}`" for value in values)
-    if said.get("type") == "boolean":
+    if schema.get("type") == "boolean":
         return "`true`, `false`"
     if any(kind.get("format") == "path" for kind in kinds):
         return "a path"
-    number = {"integer": "a whole number", "number": "a number"}.get(said.get("type", ""), "text")
-    if "maximum" in said:
-        return f"{said['minimum']} to {said['maximum']}"
-    if "minimum" in said:
-        return f"{number}, {said['minimum']} or more"
-    return f"{number} over {said['exclusiveMinimum']}" if "exclusiveMinimum" in said else number
+    number = {"integer": "a whole number", "number": "a number"}.get(schema.get("type", ""), "text")
+    if "maximum" in schema:
+        return f"{schema['minimum']} to {schema['maximum']}"
+    if "minimum" in schema:
+        return f"{number}, {schema['minimum']} or more"
+    return f"{number} over {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else number
 
 
 def leaves(kind: type[MaeumError]) -> list[type[MaeumError]]:
@@ -111,32 +111,32 @@ def errors() -> str:
         [f"`{kind.code}`", str(kind.status), f"{kind.title}. {kind.sentence}", RETRIES.get(kind.status, "no")]
         for kind in sorted(answered, key=lambda kind: kind.status)
     )
-    return table("code|status|what it says|again?", rows)
+    return table("code|status|meaning|retry?", rows)
 
 
 def start_errors() -> str:
     rows = ([f"`{kind.code}`", f"{kind.title}. {kind.sentence}"] for kind in leaves(StartError))
-    return table("code|what it says", rows)
+    return table("code|meaning", rows)
 
 
 def warnings() -> str:
-    return table("code|meaning", ([f"`{code}`", meaning] for code, meaning in WARNINGS.items()))
+    return table("code|meaning", ([f"`{code}`", warning_meaning(code)] for code in WARNINGS))
 
 
 def metrics() -> str:
-    """As they are scraped; with the values of a label where they are few."""
-    shown = Metrics(max_queue=1)
-    shown.model("name", "version", "precision", "provider")
+    """As Prometheus scrapes them; a label with two to four values lists them."""
+    exposed = Metrics(max_queue=1)
+    exposed.model("name", "version", "precision", "provider")
     rows = []
-    for family in text_string_to_metric_families(shown.render()[0].decode()):
+    for family in text_string_to_metric_families(exposed.render()[0].decode()):
         if family.name.startswith("maeum_"):
             labels: dict[str, set[str]] = {}
             for sample in family.samples:
                 for label, value in sample.labels.items():
                     labels.setdefault(label, set()).add(value)
-            said = (f"`{label}`{_values(values)}" for label, values in labels.items() if label != "le")
+            described = (f"`{label}`{_values(values)}" for label, values in labels.items() if label != "le")
             name = family.name + ("_total" if family.type == "counter" else "")
-            rows.append([f"`{name}`", family.type, ", ".join(said), family.documentation])
+            rows.append([f"`{name}`", family.type, ", ".join(described), family.documentation])
     return table("name|type|labels|meaning", rows)
 
 
@@ -149,16 +149,16 @@ def alerts() -> str:
     rows = []
     for rule in group["rules"]:
         threshold = float(rule["expr"].split()[-1])
-        said = rule["annotations"]["summary"]
-        for template, words in (
+        summary = rule["annotations"]["summary"]
+        for template, text in (
             ("$labels.instance", "an instance"),
             ("$value | humanizePercentage", f"more than {threshold * 100:g} %"),
             ("$value | humanizeDuration", f"{threshold:g} s"),
             ("$value | humanize", f"more than {threshold:g}"),
             ("$value", "several"),
         ):
-            said = said.replace(f"{{{{ {template} }}}}", words)
-        rows.append([f"`{rule['alert']}`", rule["labels"]["severity"], rule["for"], said[0].upper() + said[1:]])
+            summary = summary.replace(f"{{{{ {template} }}}}", text)
+        rows.append([f"`{rule['alert']}`", rule["labels"]["severity"], rule["for"], summary[0].upper() + summary[1:]])
     return table("name|severity|for|meaning", rows)
 
 
@@ -183,7 +183,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def written(page: str) -> str:
-    """`page` with every table as the code has it now."""
+    """`page` with every table generated anew. Raises SystemExit where the mark of a table is missing or not unique."""
     for name, make in TABLES.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         page, count = marked.subn(lambda found, make=make: f"{found[1]}\n{make()}\n\n{found[2]}", page)

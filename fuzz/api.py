@@ -1,10 +1,10 @@
-"""Sends what the OpenAPI document allows, and what it forbids, to a real service, and checks every answer against it.
+"""Sends valid and invalid requests, made from the OpenAPI document, to a real service and checks every answer.
 
     python fuzz/api.py [--examples 100] [--seconds 600] [--url http://127.0.0.1:8000]
 
-Without --url it starts `maeum serve` with the shipped model and stops it. The requests are schemathesis'; this file
-gives it clips that can be heard and transcripts that are hard to read, as bytes drawn at random never get past the
-decoder. Exit code 1: an answer was a 5xx, was not as the document says, or took what the document forbids.
+Without --url it starts `maeum serve` with the shipped model and stops it at the end. schemathesis makes the requests;
+this file adds decodable clips, because random bytes never get past the decoder, and difficult transcripts. Exit code 1:
+an answer was a 5xx, did not match the document, or accepted a request that the document forbids.
 """
 
 import argparse
@@ -51,7 +51,7 @@ _NASTY = (
 
 @st.composite
 def clips(draw: st.DrawFn) -> bytes:
-    """A file of up to two seconds, in a format, at a rate and with channels that the service takes."""
+    """A file of up to two seconds, with a format, rate and channels that the service accepts."""
     container, encoding = draw(st.sampled_from(_ENCODINGS))
     rate = draw(st.sampled_from((8000, 16000, 44100)))
     shape = (draw(st.integers(rate // 100, 2 * rate)), draw(st.integers(1, 2)))
@@ -67,7 +67,7 @@ schemathesis.openapi.format("binary", clips())
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
-    """Puts one of the nasty transcripts in the place of every second that was drawn, but of none too long."""
+    """Replaces every second drawn transcript, unless it is too long, with a nasty one."""
     transcript = body.get("transcript") if isinstance(body, dict) else None
     if isinstance(transcript, str) and len(transcript) < 1000 and len(transcript) % 2:
         return body | {"transcript": _NASTY[len(transcript) % len(_NASTY)]}
@@ -76,11 +76,12 @@ def map_body(context: Any, body: Any) -> Any:
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
-    """Leaves out what is right as it is and would be reported.
+    """Drops cases that would be reported although the service answers them correctly.
 
-    A "forbidden" transcript that is no text: in a form all is text, and null becomes the word. A transcript of which
-    nothing is left, alone: no schema can say which. A field that is an empty list: a form then has none of that name. A
-    timeout so short that a 504 is the answer that was asked for.
+    - A "forbidden" transcript that is no text: a form has only text, so null becomes a word.
+    - A transcript alone of which nothing is left after cleaning: no schema can describe those.
+    - A field that is an empty list: the form then has no such field.
+    - A timeout so short that 504 is the right answer.
     """
     timeout = next((value for name, value in (case.headers or {}).items() if name.lower() == "x-request-timeout"), 60)
     with suppress(ValueError, TypeError):
@@ -98,7 +99,7 @@ def filter_case(context: Any, case: Any) -> bool:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """The address of a service of its own, without keys and without what an operator may do."""
+    """The address of a new service without keys and without the operator's routes."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAEUM_")}
     environment["MAEUM_LOG_LEVEL"] = "error"
     command = [str(Path(sys.executable).with_name("maeum")), "serve", "--port", "0"]
@@ -108,7 +109,7 @@ def served() -> Iterator[str]:
             address = next((line.split()[-1] for line in service.stdout if "In a browser" in line), None)
             if address is None:
                 raise SystemExit("The service did not start.")
-            # Read on, or the service waits for room to log in.
+            # Keep reading, otherwise the service blocks when the pipe is full.
             threading.Thread(target=service.stdout.read, daemon=True).start()
             yield address.removesuffix("/docs")
         finally:
@@ -116,21 +117,21 @@ def served() -> Iterator[str]:
 
 
 def fuzz(url: str, examples: int, seconds: int) -> int:
-    """Runs schemathesis against the service at `url`; returns its exit code, 0 where nothing was found."""
+    """Runs schemathesis against the service at `url`; returns its exit code, 0 if it finds nothing."""
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"]
     command += ["--checks", "all", "--seed", str(SEED), "--max-examples", str(examples), "--max-time", str(seconds)]
     command += ["--continue-on-failure", "--generation-database", "none"]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": HERE.stem, "PYTHONPATH": _with_here(os.environ.get("PYTHONPATH"))}
-    with tempfile.TemporaryDirectory() as folder:  # it writes what it found into the one it runs in
+    with tempfile.TemporaryDirectory() as folder:  # schemathesis writes its findings into its working folder
         return subprocess.run(command, env=environment, cwd=folder).returncode
 
 
 def main() -> int:
-    """Fuzzes as the command line says; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=100, help="requests of each kind an operation gets")
+    parser.add_argument("--examples", type=int, default=100, help="requests of each kind per operation")
     parser.add_argument("--seconds", type=int, default=600, help="stop after this time")
-    parser.add_argument("--url", help="address of a service that runs already")
+    parser.add_argument("--url", help="address of a running service")
     options = parser.parse_args()
     if options.url:
         return fuzz(options.url, options.examples, options.seconds)

@@ -1,9 +1,9 @@
-"""Looks for files on which decoding does anything else than answer or refuse. Options are libFuzzer's:
+"""Looks for files that decoding neither answers nor refuses. Options are libFuzzer's:
 
     python fuzz/decoder.py -max_total_time=60
 
-It starts from a small file of every kind, and keeps what it finds in build/fuzz/decoder. Python's side is instrumented;
-libsndfile and FFmpeg are not, so there it changes bytes blindly, and a crash of theirs ends it too.
+It starts from a small file of every kind and keeps its findings in build/fuzz/decoder. Python code is instrumented.
+libsndfile and FFmpeg are not: bytes change blindly there, and a crash in them ends the run too.
 """
 
 import io
@@ -34,12 +34,12 @@ from tests.support import encoded  # noqa: E402
 FOLDER = ROOT / "build" / "fuzz" / "decoder"
 # Small, so that a file takes milliseconds.
 LIMITS = Limits(max_duration_s=5, max_channels=4, max_decoded_bytes=4_000_000)
-# What containers are told by. Mostly kept, so that the file gets past that.
+# The bytes that identify a container, mostly kept so that the file is recognised.
 MAGIC_BYTES = 12
 
 
 def check(data: bytes) -> None:
-    """Raises whatever decoding must not."""
+    """Decodes `data`. Raises anything but a refusal, and AssertionError for an impossible clip."""
     try:
         clip = decode(data, LIMITS)
     except AudioError:
@@ -52,8 +52,9 @@ def check(data: bytes) -> None:
 
 
 def mutator(files: list[bytes]) -> Callable[[bytes, int, int], bytes]:
-    """libFuzzer's own change, with the first bytes put back 15 times of 16. Every other time it starts from one of
-    `files`: libFuzzer forgets those that lead nowhere new in Python, though they do in C."""
+    """libFuzzer's own mutation, with the first bytes restored 15 times of 16. Every second time it starts from one of
+    `files`, because libFuzzer drops those that reach no new Python code, although they reach new C code.
+    """
 
     def change(data: bytes, max_size: int, seed: int) -> bytes:
         chosen = random.Random(seed)
@@ -65,7 +66,7 @@ def mutator(files: list[bytes]) -> Callable[[bytes, int, int], bytes]:
 
 
 def seeds() -> list[bytes]:
-    """A tenth of a second of every kind that is decoded, and of some that are refused."""
+    """A tenth of a second in every format that is decoded, and in some that are refused."""
     files = []
     wavs = [("WAV", name) for name in ("PCM_U8", "PCM_16", "PCM_24", "FLOAT", "DOUBLE", "ALAW", "IMA_ADPCM")]
     others = [("WAVEX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from app.engine.load import Model, load_model
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.store.manifest import Manifest
 from app.store.versions import load_manifest
@@ -81,5 +80,5 @@ def model(store: Path) -> Model:
 @pytest.fixture
 def client(model: Model, settings: Settings) -> Iterator[TestClient]:
     """The whole service on the tiny version, in this process."""
-    with TestClient(create_app(settings, Pipeline(model, settings)), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings, model), raise_server_exceptions=False) as client:
         yield client

@@ -2,20 +2,20 @@
 
 cli           the commands
 recipes       whole ways from data to a version: the starter, KEMDy20's folds, a smoke test, the published checkpoints
-export        a run becomes a version: graphs, proofs, manifest and card
-evaluation    how good a version is, and the report on it
-learning      a run: its stages, what each minimises, and how a broken one goes on
-biosignals    what KEMDy20's wristbands and raters say before any training
-corpora       what is on disk becomes utterances
-networks      the three networks, their tokenizers, and their files
+export        a run becomes a version: graphs, parity gate, int8 and float16, manifest and card
+evaluation    measures a version, calibrates it, and writes the report
+learning      a run: its stages, their losses, the loop, and how an interrupted run resumes
+biosignals    the analysis of KEMDy20's wristbands and ratings, without training
+corpora       readers of corpora, which become utterances
+networks      the three networks, their pretrained encoders, tokenizers and files
 data          an utterance: read, augmented, put into batches
 features      the audio front-end, which is exported inside the graph
-config        the numbers of a model and of its training, and presets of them
-metrics       CCC, UAR, calibration and intervals
-report        the HTML of every report
-errors        what a user can be told in a sentence
+config        the numbers of a model and of its training, and their presets
+metrics       CCC, UAR, calibration error and intervals
+report        the HTML elements of every report
+errors        the base of every error that a command reports in a sentence
 
 Each imports only those below it; `tests/unit/test_import_law.py` holds that.
 """
 
-import app as _app  # noqa: F401 - before onnxruntime is imported: it keeps that from reporting to its maker
+import app as _app  # noqa: F401 - before onnxruntime is imported: it turns its telemetry off

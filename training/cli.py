@@ -1,18 +1,20 @@
-"""`maeum-train`: every command of training. Reads the arguments and says what went wrong."""
+"""`maeum-train`: every command of training. Reads the arguments and reports what went wrong.
+
+The libraries of training take seconds to import, so each command imports what it needs only when it is chosen.
+"""
 
 import argparse
 import json
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from accelerate import Accelerator
-
+from app import __version__
 from app.errors import MaeumError
 
-from .biosignals import command as biosignals
 from .config import (
     STAGES,
     Config,
@@ -20,99 +22,140 @@ from .config import (
     load_preset,
     preset_names,
 )
-from .corpora import prepare
-from .data.utterance import Utterance, read_manifest
+from .data.utterance import UTTERANCES_FILE, Utterance, read_utterances
 from .errors import TrainingError
-from .evaluation import command as evaluation
-from .export.version import Release
-from .export.version import export as export_run
-from .learning.run import train as train_run
-from .recipes import import_original as original
-from .recipes.kemdy20_folds import train_folds
-from .recipes.smoke import smoke as run_smoke
-from .recipes.starter import make_starter
 
-MANIFEST = "manifest.jsonl"
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+PROGRAM = "maeum-train"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status."""
-    args = parser().parse_args(arguments)
+    """Runs one command and returns its exit status: 1 for a failure, reported in a sentence, and 2 for wrong usage."""
     try:
+        args = parse(sys.argv[1:] if arguments is None else arguments)
         status: int = args.run(args)
     except (MaeumError, TrainingError) as error:
-        sys.stderr.write(f"maeum-train: {error}\n")
-        return 1
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "app", "training"):
+            raise
+        return _fail(f"{library} is not installed: run `make setup`, or `pip install 'maeum[train]'`.")
     except KeyboardInterrupt:
-        sys.stderr.write("maeum-train: stopped; a training goes on with --resume.\n")
+        sys.stderr.write(f"{PROGRAM}: stopped; --resume continues a training.\n")
         return 130
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """Every command and its options."""
-    top = argparse.ArgumentParser(prog="maeum-train", description="Makes the checkpoints that `maeum` serves.")
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of the command that `arguments` begin with; `run` is the function to call with them."""
+    top = argparse.ArgumentParser(prog=PROGRAM, description="Trains the models that `maeum` serves.")
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (summary, _) in COMMANDS.items():
+        commands.add_parser(name, help=summary)
+    # Only the name is parsed here: the options of a command may need its libraries.
+    chosen = top.parse_args(arguments[:1]).command
+    summary, add_arguments = COMMANDS[chosen]
+    command = argparse.ArgumentParser(prog=f"{PROGRAM} {chosen}", description=f"{summary[0].upper()}{summary[1:]}.")
+    command.set_defaults(run=add_arguments(command))
+    return command.parse_args(arguments[1:])
 
-    command = commands.add_parser("prepare", help="turn a corpus into a manifest")
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def _prepare(command: argparse.ArgumentParser) -> Run:
+    from .corpora import prepare
+
     prepare.add_arguments(command)
-    command.set_defaults(run=prepare.run)
+    return prepare.run
 
-    command = commands.add_parser("biosignals", help="analyse KEMDy20's biosignals and labels")
+
+def _biosignals(command: argparse.ArgumentParser) -> Run:
+    from .biosignals import command as biosignals
+
     biosignals.add_arguments(command)
-    command.set_defaults(run=biosignals.run)
+    return biosignals.run
 
-    command = commands.add_parser("train", help="train one stage, or all three in their order")
+
+def _train(command: argparse.ArgumentParser) -> Run:
     command.add_argument("stage", choices=[*STAGES, "all"])
     _add_training_options(command)
     command.add_argument(
-        "--init-from", type=Path, help="a version's folder to go on from, such as model_store/NAME/1.0.0"
+        "--init-from",
+        type=Path,
+        metavar="VERSION",
+        help="start from the weights of a version that was exported with --weights, such as model_store/NAME/1.0.0",
     )
-    command.set_defaults(run=train)
+    return train
 
-    command = commands.add_parser("folds", help="train, export and evaluate every fold of KEMDy20")
+
+def _folds(command: argparse.ArgumentParser) -> Run:
     _add_training_options(command)
-    command.set_defaults(run=folds)
+    return folds
 
-    command = commands.add_parser("evaluate", help="measure a version on a manifest's test split")
+
+def _evaluate(command: argparse.ArgumentParser) -> Run:
+    from .evaluation import command as evaluation
+
     evaluation.add_arguments(command)
-    command.set_defaults(run=evaluation.run)
+    return evaluation.run
 
-    command = commands.add_parser("export", help="make a version of a run: graphs, manifest, tokenizer, card")
+
+def _export(command: argparse.ArgumentParser) -> Run:
     command.add_argument("--run", dest="source", type=Path, required=True, help="the run's folder")
     command.add_argument("--store", type=Path, default=Path("model_store"), help="model store (default: %(default)s)")
     command.add_argument("--name", required=True)
     command.add_argument("--version", required=True, help="such as 1.0.0")
     command.add_argument("--license", default="LicenseRef-unstated", help="SPDX id of the weights' licence")
-    command.add_argument(
-        "--about", type=Path, help="Markdown for the card: what the weights learned from, and its terms"
-    )
+    command.add_argument("--about", type=Path, help="Markdown for the card: training data and terms")
     command.add_argument("--precisions", nargs="+", choices=["fp32", "fp16", "int8"], default=["int8", "fp32"])
-    command.add_argument("--checkpoint", action="store_true", help="add float16 weights to fine-tune from")
-    command.add_argument("--data", type=Path, help="folder with manifest.jsonl: calibrates and measures the version")
-    command.set_defaults(run=export)
-
-    command = commands.add_parser(
-        "starter", help="make the starter model from its corpora: train, leave out each speaker, measure, export"
+    command.add_argument("--weights", action="store_true", help="add float16 weights to fine-tune from")
+    command.add_argument(
+        "--data", type=Path, help=f"folder with {UTTERANCES_FILE}, to calibrate and measure the version"
     )
+    return export
+
+
+def _starter(command: argparse.ArgumentParser) -> Run:
     command.add_argument("--source", type=Path, required=True, help="the folder that holds the corpora")
     command.add_argument("--work", type=Path, default=Path("runs/starter"), help="for runs (default: %(default)s)")
     command.add_argument("--store", type=Path, default=Path("model_store"), help="model store (default: %(default)s)")
     command.add_argument("--version", required=True, help="such as 1.0.0")
-    command.set_defaults(run=starter)
+    return starter
 
-    command = commands.add_parser("import-original", help="make a version of the published checkpoints")
-    original.add_arguments(command)
-    command.set_defaults(run=original.run)
 
-    command = commands.add_parser("smoke", help="train, export and predict on a tiny made-up corpus, in under a minute")
-    command.set_defaults(run=smoke)
-    return top
+def _import_original(command: argparse.ArgumentParser) -> Run:
+    from .recipes import import_original
+
+    import_original.add_arguments(command)
+    return import_original.run
+
+
+def _smoke(command: argparse.ArgumentParser) -> Run:
+    return smoke
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], Run]]] = {
+    "prepare": (f"turn a corpus into {UTTERANCES_FILE}", _prepare),
+    "biosignals": ("analyse KEMDy20's biosignals and labels", _biosignals),
+    "train": ("train one stage, or all three in their order", _train),
+    "folds": ("train, export and evaluate every fold of KEMDy20", _folds),
+    "evaluate": ("measure a version on the test split of a corpus", _evaluate),
+    "export": ("make a version of a run: graphs, manifest, tokenizer, card", _export),
+    "starter": ("make the starter model from its corpora: train, leave out each speaker, measure, export", _starter),
+    "import-original": ("make a version of the published checkpoints", _import_original),
+    "smoke": ("train, export and predict on a tiny made-up corpus, in under a minute", _smoke),
+}
+"""By name: what it does, and a function that adds its options to a parser and returns the function to run."""
 
 
 def _add_training_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", choices=preset_names(), default="paper")
-    command.add_argument("--data", type=Path, required=True, help="folder with manifest.jsonl")
+    command.add_argument("--preset", choices=preset_names(), default="paper", help="default: %(default)s")
+    command.add_argument("--data", type=Path, required=True, help=f"folder with {UTTERANCES_FILE}")
     command.add_argument("--output", type=Path, required=True, help="the run's folder")
     command.add_argument("--text-encoder", help="hub name or local folder, instead of the preset's")
     command.add_argument(
@@ -121,14 +164,16 @@ def _add_training_options(command: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="e.g. train.audio.epochs=3; may be given more than once",
+        help="e.g. train.audio.epochs=3; can be repeated",
     )
-    command.add_argument("--cpu", action="store_true", help="leave the GPUs alone")
-    command.add_argument("--resume", action="store_true", help="go on where a broken run stopped")
+    command.add_argument("--cpu", action="store_true", help="use no GPU")
+    command.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
 
 
-def _configured(args: argparse.Namespace) -> tuple[Config, list[Utterance], Accelerator]:
-    """The preset with its overrides, the corpus, and what it runs on."""
+def _configured(args: argparse.Namespace) -> tuple[Config, list[Utterance], "Accelerator"]:
+    """The preset with its overrides, the corpus, and the devices to train on."""
+    from accelerate import Accelerator
+
     overrides = dict(_override(text) for text in args.set)
     if args.text_encoder:
         overrides["text.encoder"] = args.text_encoder
@@ -136,12 +181,14 @@ def _configured(args: argparse.Namespace) -> tuple[Config, list[Utterance], Acce
     try:
         accelerator = Accelerator(cpu=args.cpu, mixed_precision=config.train.precision)
     except ValueError as error:
-        raise ConfigError(f"train.precision={config.train.precision} cannot be had here: {error}") from error
-    return config, list(read_manifest(args.data / MANIFEST)), accelerator
+        raise ConfigError(f"train.precision={config.train.precision} is not available here: {error}") from error
+    return config, list(read_utterances(args.data / UTTERANCES_FILE)), accelerator
 
 
 def train(args: argparse.Namespace) -> int:
-    """Trains the stage that `args` names; `emotion` alone takes the other two from the run's folder."""
+    """Trains the stage named in `args`; `emotion` alone takes the other two from the run's folder."""
+    from .learning.run import train as train_run
+
     if args.init_from is not None:
         _refuse_settings_of_the_version(args)
     config, utterances, accelerator = _configured(args)
@@ -164,7 +211,9 @@ def _refuse_settings_of_the_version(args: argparse.Namespace) -> None:
 
 
 def folds(args: argparse.Namespace) -> int:
-    """Trains, exports and evaluates each fold, and says where the report is."""
+    """Trains, exports and evaluates each fold, and prints the path of the report."""
+    from .recipes.kemdy20_folds import train_folds
+
     config, utterances, accelerator = _configured(args)
     report = train_folds(config, utterances, args.output, accelerator, args.resume)
     if accelerator.is_main_process:
@@ -173,26 +222,38 @@ def folds(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
-    """Writes a version and says where."""
-    utterances = list(read_manifest(args.data / MANIFEST)) if args.data else []
+    """Writes a version and prints its folder."""
+    from .export.version import Release
+    from .export.version import export as export_run
+
+    utterances = list(read_utterances(args.data / UTTERANCES_FILE)) if args.data else []
     about = args.about.read_text(encoding="utf-8") if args.about else ""
     release = Release(args.name, args.version, args.license, about)
-    written = export_run(args.source, args.store, release, args.precisions, utterances, args.checkpoint)
+    written = export_run(args.source, args.store, release, args.precisions, utterances, args.weights)
     print(f"Written: {written}")
     return 0
 
 
 def starter(args: argparse.Namespace) -> int:
-    """Makes the starter and says where it is."""
+    """Makes the starter and prints its folder."""
+    from .recipes.starter import make_starter
+
     print(f"Written: {make_starter(args.source, args.work, args.store, args.version)}")
     return 0
 
 
 def smoke(args: argparse.Namespace) -> int:
     """Goes the whole way once, in a temporary folder."""
+    from .recipes.smoke import smoke as run_smoke
+
     with tempfile.TemporaryDirectory(prefix="maeum-smoke-") as folder:
         print(json.dumps(run_smoke(Path(folder)), ensure_ascii=False, indent=1))
     return 0
+
+
+def _fail(sentence: str) -> int:
+    sys.stderr.write(f"{PROGRAM}: {sentence}\n")
+    return 1
 
 
 def _override(text: str) -> tuple[str, object]:

@@ -1,6 +1,6 @@
-"""The numbers of a model and of its training. The defaults are the published ones; a preset says what differs, and why.
+"""The numbers of a model and of its training. The defaults are the published ones; a preset changes some, and says why.
 
-Presets are TOML files in `training/presets`. An unknown key is an error, never silence.
+Presets are TOML files in `training/presets`. An unknown key is an error.
 """
 
 import tomllib
@@ -15,13 +15,13 @@ from .errors import TrainingError
 PRESETS = Path(__file__).parent / "presets"
 
 Head = Literal["recurrent", "attentive", "mean"]
-"""What reads a sequence into one vector: a recurrent stack's last state, as published, or a mean, weighted or plain."""
+"""How a sequence becomes one vector: the last state of a recurrent stack, as published, or a weighted or plain mean."""
 Stage = Literal["audio", "text", "emotion"]
 STAGES: tuple[Stage, ...] = ("audio", "text", "emotion")
 
 
 class ConfigError(TrainingError):
-    """A preset or an override that cannot be used; the message says which value and why."""
+    """A preset or an override that is not valid; the message says which value and why."""
 
 
 class _Frozen(BaseModel):
@@ -49,10 +49,10 @@ class AudioEncoderConfig(_Frozen):
 
 
 class AudioConfig(_Frozen):
-    """The audio block, on mels and convolutions as published, or on a pretrained encoder."""
+    """The audio network, on mels and convolutions as published, or on a pretrained encoder."""
 
     encoder: Annotated[AudioEncoderConfig | None, BeforeValidator(lambda value: value or None)] = Field(
-        None, description="A Whisper encoder in place of mels and convolutions; none if empty"
+        None, description="A Whisper encoder instead of mels and convolutions; none if empty"
     )
     channels: tuple[int, int] = (8, 24)
     block: BlockConfig = BlockConfig(layers=7)
@@ -65,12 +65,12 @@ class AudioConfig(_Frozen):
 
 
 class TextConfig(_Frozen):
-    """The text block on top of a BERT-like encoder that `transformers` loads."""
+    """The text network on top of a BERT-like encoder that `transformers` loads."""
 
     encoder: str = Field("skt/kobert-base-v1", description="Hub name or local folder")
     frozen: bool = True
-    layers: int | None = Field(None, ge=1, description="The encoder's first so many layers; all of them if absent")
-    dropout: float | None = Field(None, ge=0, lt=1, description="Inside the encoder; its own if absent")
+    layers: int | None = Field(None, ge=1, description="Number of the encoder's layers, from the first; all if absent")
+    dropout: float | None = Field(None, ge=0, lt=1, description="Inside the encoder; its own value if absent")
     block: BlockConfig = BlockConfig(layers=5)
     head: Head = "recurrent"
     recurrent: int = Field(64, description="Width of the GRU")
@@ -81,7 +81,7 @@ class EmotionConfig(_Frozen):
     """The classifier on both embeddings."""
 
     fusion: Literal["joined", "added"] = Field(
-        "joined", description="One sequence of both, as published, or each modality's logits by itself and their sum"
+        "joined", description="One sequence of both, as published, or the sum of each modality's own logits"
     )
 
     classes: tuple[str, ...] = ("neutral", "sad", "happy", "surprise", "angry")
@@ -97,15 +97,15 @@ class StageConfig(_Frozen):
     learning_rate: float = 2e-5
     encoder_learning_rate: float = Field(2e-5, description="Of a text encoder that is not frozen")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's; Adam has none")
-    warmup_steps: int = Field(0, ge=0, description="Optimiser steps over which the learning rate rises from nothing")
+    warmup_steps: int = Field(0, ge=0, description="Optimiser steps over which the learning rate rises from 0")
     decay: float = Field(0.8, gt=0, le=1, description="Factor on the learning rate after each epoch")
     clip_norm: float | None = Field(None, gt=0, description="Largest norm of the gradient")
     loss: Literal["rmse", "ccc"] = Field("rmse", description="Of the regressors; the classifier's is cross-entropy")
     tags_weight: float = Field(
         0.0,
         ge=0,
-        description="Of a second loss: naming an utterance's tags from the embedding; utterances of other "
-        "corpora that have tags alone are learned from too",
+        description="Of a second loss, which predicts an utterance's tags from the embedding; utterances with tags "
+        "but without a score are used too",
     )
     epochs: int = Field(20, ge=1)
     patience: int = Field(8, ge=1, description="Epochs without better validation before stopping")
@@ -114,42 +114,45 @@ class StageConfig(_Frozen):
         description="The best epoch has the lowest validation loss, as published, or the highest CCC (regressors) or "
         "UAR (classifier); of equals, the lower loss",
     )
-    batch_size: int = Field(32, ge=1, description="Utterances an optimiser step and process")
-    accumulate: int = Field(1, ge=1, description="Parts of a batch, computed in turn to save memory; classifier only")
-    limit: int | None = Field(None, ge=1, description="Optimiser steps an epoch at the most")
-    checkpoint_steps: int = Field(500, ge=1, description="A broken run loses no more optimiser steps than these")
+    batch_size: int = Field(32, ge=1, description="Utterances per optimiser step and process")
+    accumulate: int = Field(1, ge=1, description="Parts in which a batch is computed, to save memory; classifier only")
+    limit: int | None = Field(None, ge=1, description="Most optimiser steps in an epoch")
+    checkpoint_steps: int = Field(
+        500, ge=1, description="Optimiser steps between checkpoints: the most that an interrupted run loses"
+    )
     repeat: dict[str, int] = Field(
-        default_factory=dict, description="How often a corpus counts in an epoch; 1 if absent"
+        default_factory=dict, description="Times that an epoch contains a corpus; 1 if absent"
     )
 
 
 class EmotionStageConfig(StageConfig):
-    """The classifier's stage: which modalities it hears, and how classes are evened out."""
+    """The classifier's stage: how often modalities are masked, and how classes are balanced."""
 
-    drop_audio: float = Field(0.15, ge=0, le=1, description="Share of training utterances with the voice masked")
-    drop_text: float = Field(0.15, ge=0, le=1, description="Share with the words masked")
+    drop_audio: float = Field(0.15, ge=0, le=1, description="Share of training utterances with the audio masked")
+    drop_text: float = Field(0.15, ge=0, le=1, description="Share with the text masked")
     class_weights: bool = Field(False, description="Weigh the classes by their inverse frequency in the loss")
     balanced: bool = Field(False, description="Draw the classes equally often")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
 class Augmentation(_Frozen):
-    """What training makes of its utterances: three kinds of copy, see training.data.augment."""
+    """How training utterances are augmented: three kinds of copy, see training.data.augment."""
 
     mode: Literal["copies", "on_the_fly", "none"] = Field(
-        "copies", description="Fixed copies beside the originals, as published, or a new draw in their place each epoch"
+        "copies",
+        description="Fixed copies in addition to the originals, as published, or a new draw instead each epoch",
     )
-    classes: tuple[str, ...] = Field(("surprise", "angry", "sad"), description="Emotions augmented; empty: all")
-    share: float = Field(0.5, ge=0, le=1, description="On the fly: share of the utterances that are changed")
+    classes: tuple[str, ...] = Field(("surprise", "angry", "sad"), description="Emotions to augment; all if empty")
+    share: float = Field(0.5, ge=0, le=1, description="On the fly: share of the utterances to change")
 
 
 class TrainConfig(_Frozen):
-    """The three stages, and what they share."""
+    """The three stages, and the settings that they share."""
 
     seed: int = 1
     precision: Literal["no", "bf16", "fp16"] = Field("no", description="Mixed precision, by Accelerate's names")
     compile: bool = Field(False, description="torch.compile for the transformer layers")
-    workers: int = Field(0, ge=0, description="Processes that decode audio for each training process")
+    workers: int = Field(0, ge=0, description="Processes that decode audio, per training process")
     augment: Augmentation = Augmentation()
     audio: StageConfig = StageConfig()
     text: StageConfig = StageConfig(decay=0.6, epochs=30, batch_size=16)
@@ -175,7 +178,7 @@ class Config(_Frozen):
 
     preset: str
     semantics: Literal["masked", "original"] = Field(
-        "masked", description="`original` is for the published checkpoints alone: see training.networks.original"
+        "masked", description="`original` is for the published checkpoints only: see training.networks.original"
     )
     audio: AudioConfig = AudioConfig()
     text: TextConfig = TextConfig()
@@ -184,7 +187,7 @@ class Config(_Frozen):
 
     @property
     def width(self) -> int:
-        """Of the audio block: the encoder's, or 32 frequencies times the channels of the last two convolutions."""
+        """Width of the embeddings: the audio encoder's, or 32 frequencies times the last number of channels."""
         return self.audio.encoder.width if self.audio.encoder else 32 * self.audio.channels[1]
 
     @model_validator(mode="after")
@@ -247,5 +250,5 @@ def _table(model: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
 
 
 def preset_names() -> list[str]:
-    """The presets there are, sorted."""
+    """The names of all presets, sorted."""
     return sorted(path.stem for path in PRESETS.glob("*.toml"))

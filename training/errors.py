@@ -1,5 +1,5 @@
-"""What a user of `maeum-train` can be told in a sentence: the base of each error that a command ends on."""
+"""The base of every error that a command of `maeum-train` reports in a sentence."""
 
 
 class TrainingError(Exception):
-    """`str(error)` says what is wrong, where, and what to do about it."""
+    """`str(error)` says what is wrong, where, and how to fix it."""

@@ -1,9 +1,9 @@
-"""The audio front-end: waveform to log-mel and its delta, as a module that exports into the audio graph.
+"""The audio front-end: waveform to log-mel and its delta, as a module that is exported inside the audio graph.
 
 Equal to librosa 0.11 `melspectrogram` (n_fft 2048, hop 512, 128 Slaney mels, 100..8000 Hz, centred with zeros),
 `power_to_db(ref=np.max, top_db=80)` and `delta` (width 9, order 1) on each utterance alone, whatever its padding.
-There is no STFT operator: it has no CUDA kernel in onnxruntime. The 2048-point DFT is two small matrix products (Cooley
-and Tukey, 2048 = 32 * 64), a tenth of the work of a dense one, in float64: float32 errs by 4e-3 dB near -80 dB.
+It avoids the STFT operator, which has no CUDA kernel in onnxruntime. The 2048-point DFT is two small matrix products
+(Cooley and Tukey, 2048 = 32 * 64), a tenth of the work of a dense one, in float64: float32 errs by 4e-3 dB near -80 dB.
 """
 
 import math
@@ -13,20 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-SAMPLE_RATE = 16_000  # Hz
+from app.audio.decode import SAMPLE_RATE
+
 N_FFT = 2048
-HOP_LENGTH = 512
+HOP_LENGTH = 512  # samples a frame; serving reads it in the manifest
 N_MELS = 128
 F_MIN, F_MAX = 100.0, 8000.0  # Hz
-TOP_DB = 80.0  # the floor below an utterance's own maximum
-AMIN = 1e-10  # librosa's: the least power
+TOP_DB = 80.0  # the floor, below the maximum of the utterance
+AMIN = 1e-10  # the least power, as in librosa
 DELTA_REACH = 4  # frames on either side: width 9
 
 _ROWS, _COLUMNS = 32, 64  # 2048 samples as a matrix for the two-step DFT
 
 
 def frame_count(samples: Tensor) -> Tensor:
-    """Frames of an utterance of so many samples."""
+    """The number of frames of an utterance with `samples` samples."""
     return 1 + samples // HOP_LENGTH
 
 
@@ -137,7 +138,7 @@ def mel_filters() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     rising = (bins[None, :] - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins[None, :]) / np.diff(edges)[1:, None]
     triangles = np.maximum(0.0, np.minimum(rising, falling))
-    # librosa keeps the filters in float32; so does this, to stay equal to it.
+    # Rounded to float32, as in librosa.
     return (triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""What is measured: CCC, RMSE and Pearson of scores; UAR, F1 and calibration of classes. numpy in, floats out.
+"""The metrics: CCC, RMSE and Pearson of scores; UAR, F1 and calibration of classes. numpy in, floats out.
 
 Always over a whole corpus, never a mean over batches.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-DRAWS = 1000  # of the bootstrap: the ends of a 95 % interval are then the 25th values from either end
+DRAWS = 1000  # of the bootstrap: the 95 % interval then runs between the 25th values from either end
 
 
 def ccc(truth: Floats, predicted: Floats) -> float:
@@ -30,7 +30,7 @@ def pearson(truth: Floats, predicted: Floats) -> float:
 
 
 def rmse(truth: Floats, predicted: Floats) -> float:
-    """Root of the mean squared error, in the scale's own units."""
+    """Root of the mean squared error, in the units of the scale."""
     return float(np.sqrt(np.square(truth - predicted).mean()))
 
 
@@ -51,8 +51,8 @@ def confusion(truth: Ints, predicted: Ints, classes: int) -> Ints:
 
 def recall_by_class(matrix: Ints) -> Floats:
     """Recall of each class [classes]; NaN for a class that does not occur."""
-    heard = matrix.sum(axis=1)
-    return np.divide(np.diag(matrix), heard, out=np.full(len(matrix), np.nan), where=heard > 0)
+    support = matrix.sum(axis=1)
+    return np.divide(np.diag(matrix), support, out=np.full(len(matrix), np.nan), where=support > 0)
 
 
 def accuracy(matrix: Ints) -> float:
@@ -66,7 +66,7 @@ def uar(matrix: Ints) -> float:
 
 
 def f1_by_class(matrix: Ints) -> Floats:
-    """F1 of each class [classes]; 0 where it is neither heard nor answered."""
+    """F1 of each class [classes]; 0 for a class that neither occurs nor is answered."""
     named = matrix.sum(axis=0) + matrix.sum(axis=1)
     return np.divide(2 * np.diag(matrix), named, out=np.zeros(len(matrix)), where=named > 0)
 
@@ -77,7 +77,7 @@ def macro_f1(matrix: Ints) -> float:
 
 
 def weighted_f1(matrix: Ints) -> float:
-    """Mean F1 weighted by how often each class occurs: where one class is most of a corpus, it is most of this."""
+    """Mean F1 weighted by the frequency of each class: a class that dominates the corpus dominates this figure."""
     return float(np.average(f1_by_class(matrix), weights=matrix.sum(axis=1)))
 
 
@@ -105,7 +105,7 @@ def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
 
 
 def fit_temperature(logits: Floats, truth: Ints) -> float:
-    """The temperature, 0.25..8, of the least negative log likelihood (Guo et al., 2017), the best of 200 values."""
+    """The temperature, 0.25..8, with the least negative log likelihood (Guo et al., 2017), the best of 200 values."""
     candidates = np.geomspace(0.25, 8.0, 200)
     rows = np.arange(len(truth))
     losses = [-np.log(softmax(logits, t)[rows, truth] + 1e-12).mean() for t in candidates]
@@ -113,7 +113,7 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
 
 
 def resamples(groups: Sequence[str], seed: int, draws: int = DRAWS) -> Iterator[Ints]:
-    """Yields `draws` times the rows of whole groups (speakers) drawn with replacement, as many as there are."""
+    """Yields `draws` times the rows of whole groups (speakers), as many groups as there are, drawn with replacement."""
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     by_group = np.argsort(group_of, kind="stable")
     sizes = np.bincount(group_of)
@@ -122,7 +122,7 @@ def resamples(groups: Sequence[str], seed: int, draws: int = DRAWS) -> Iterator[
     for _ in range(draws):
         drawn = random.integers(len(sizes), size=len(sizes))
         lengths = sizes[drawn]
-        # Where each drawn group begins in `by_group`, less where it begins in the sample, plus the place in the sample.
+        # The start of each drawn group in `by_group`, less its start in the sample, plus the position in the sample.
         shifts = starts[drawn] - (np.cumsum(lengths) - lengths)
         yield by_group[np.repeat(shifts, lengths) + np.arange(lengths.sum())]
 
@@ -139,8 +139,9 @@ def intervals(
 
 
 def _interval(values: Iterable[float]) -> list[float]:
-    """Percentiles 2.5 and 97.5 of what is a number: a draw may lack a class, and then says nothing of its recall.
+    """Percentiles 2.5 and 97.5 of the values that are not NaN, as the recall in a draw without the class is.
 
-    Both NaN where no draw says anything."""
+    Both NaN if all values are.
+    """
     known = [value for value in values if not np.isnan(value)]
     return [round(float(q), 4) for q in np.quantile(known or [np.nan], [0.025, 0.975])]

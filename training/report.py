@@ -1,4 +1,4 @@
-"""The HTML of every report: one file that needs no network. Text is escaped here, so callers give plain words."""
+"""The HTML elements of every report, which is one file and needs no network. Text is escaped here, not by callers."""
 
 import base64
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ dt { font-weight: 600; margin-top: .8rem; } dd { margin-left: 0; }
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """A whole document around `body`, which is HTML already."""
+    """A whole document around `body`, which is HTML."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -49,17 +49,17 @@ def paragraph(text: str) -> str:
 
 
 def conclusion(text: str) -> str:
-    """The paragraph that a hasty reader reads."""
+    """The highlighted paragraph at the start of a section."""
     return f'<p class="conclusion">{escape(text)}</p>'
 
 
 def small(text: str) -> str:
-    """Small print: how something was measured."""
+    """Small print, on how something was measured."""
     return f'<p class="small">{escape(text)}</p>'
 
 
 def note(text: str) -> str:
-    """A paragraph that must not be overlooked."""
+    """A highlighted warning."""
     return f'<p class="note">{escape(text)}</p>'
 
 
@@ -71,7 +71,7 @@ def table(
     baselines: Container[int] = (),
     wrap: bool = False,
 ) -> str:
-    """A table whose first column names the row; the rows `baselines` are what others are held against.
+    """A table whose first column names the row; the rows `baselines` are set off, for comparison.
 
     Floats have three digits after the point, and None is a dash. Cells stay on one line unless they may `wrap`.
     """
@@ -90,23 +90,23 @@ def table(
 
 
 def definitions(terms: Mapping[str, str]) -> str:
-    """Terms and what they mean."""
+    """Terms with their definitions."""
     inside = "\n".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in terms.items())
     return f"<dl>\n{inside}\n</dl>"
 
 
 def details(summary: str, content: str) -> str:
-    """HTML `content` that opens at a click."""
+    """HTML `content` that opens with a click."""
     return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
 
 
 def row(*pictures: str) -> str:
-    """Pictures beside each other."""
+    """Pictures side by side."""
     return f'<div class="row">{"".join(pictures)}</div>'
 
 
 def picture(png: bytes, title: str, caption: str = "") -> str:
-    """A PNG inside the page; `title` is for those who cannot see it."""
+    """A PNG inside the page; `title` is the text for readers who cannot see it."""
     data = base64.b64encode(png).decode("ascii")
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(title)}">\n{below}</figure>'

@@ -1,1 +1,1 @@
-"""A file to mono 16 kHz, in processes of their own where strangers send it."""
+"""An audio file to mono 16 kHz; files of strangers are decoded in processes of their own."""

@@ -1,7 +1,7 @@
-"""Decodes an audio file into what the audio graph takes: mono 16 kHz float32. Serving and training share it.
+"""Decodes an audio file to the input of the audio graph: mono 16 kHz float32. Serving and training share it.
 
-Nothing of HTTP and no features: the log-mel front-end is inside the exported graph. Whoever decodes what strangers send
-does so in `app.audio.pool`' processes, which may crash or hang.
+No features are computed here: the log-mel front-end is inside the exported graph. The service decodes in the processes
+of `app.audio.pool`, which may crash or hang.
 """
 
 import io
@@ -32,9 +32,10 @@ from .wav import read_wav
 if TYPE_CHECKING:
     from ..settings import Settings
 
-SAMPLE_RATE = 16_000  # Hz
+SAMPLE_RATE = 16_000  # Hz, of every clip once decoded
 
-# Below, there is no voice; a forged rate of a few Hz would make resampling explode. Above, no equipment records.
+# A lower rate holds no speech, and a forged one of a few Hz would make resampling explode. No equipment records a
+# higher one.
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz
 # Large enough that a block costs more than the call, small enough to stay in the cache.
 _BLOCK_VALUES = 1 << 18
@@ -42,10 +43,10 @@ _BLOCK_VALUES = 1 << 18
 
 @dataclass(frozen=True)
 class Limits:
-    """What a clip may take. An utterance lasts seconds and takes far less.
+    """Bounds on a clip. An utterance lasts seconds and stays far below them.
 
-    The bounds are wide enough to report the true length of a clip sent whole by mistake, and keep a few kilobytes of
-    forged FLAC from becoming gigabytes. They are checked while decoding; a header only makes the refusal come sooner.
+    They are wide enough to report the true length of a recording that was sent by mistake, and keep a few kilobytes of
+    forged FLAC from becoming gigabytes. They are checked while decoding; a header only makes a refusal come sooner.
     """
 
     max_duration_s: float = 600
@@ -65,8 +66,8 @@ _DEFAULT = Limits()
 class Clip:
     """A decoded clip.
 
-    `samples`: float32 [samples], mono, 16 kHz, finite, within -1..1, contiguous. The rest tells of the file as it came:
-    `duration_s` of all that could be decoded, `sample_rate` in Hz, `channels`.
+    `samples`: float32 [samples], mono, 16 kHz, finite, within -1..1, contiguous. The rest describes the file:
+    `duration_s` of everything that could be decoded, `sample_rate` in Hz, `channels`.
     """
 
     samples: NDArray[np.float32]
@@ -79,8 +80,8 @@ def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
     """Decodes a file of any rate: WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, MP4 and ADTS (AAC),
     WebM (Opus, Vorbis), AMR.
 
-    Channels are averaged and resampled by soxr (HQ); what passes full scale is divided by its peak. The same bytes give
-    the same samples.
+    Channels are averaged and resampled by soxr (HQ); a clip that exceeds full scale is divided by its peak. The same
+    bytes give the same samples.
 
     Raises AudioFormatUnsupported, AudioUndecodable, AudioEmpty, AudioTooLong, AudioTooManyChannels,
     AudioTooCostly.
@@ -92,7 +93,7 @@ def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
     samples = mono if sample_rate == SAMPLE_RATE else soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
     if len(samples) == 0:
         raise AudioEmpty
-    # Whatever is not finite before resampling is not after it, and near the largest float more becomes so.
+    # Resampling keeps every value that is not finite, and near the largest float makes more.
     if not np.isfinite(samples).all():
         raise AudioUndecodable("The file holds samples that are not numbers (NaN or infinity).")
     samples = np.ascontiguousarray(within_full_scale(samples), dtype=np.float32)
@@ -101,7 +102,7 @@ def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
 
 @contextmanager
 def _interrupted_later() -> Iterator[None]:
-    """Lets Ctrl-C wait: raised in what libsndfile calls to read, it would be lost, and the file seem to end there."""
+    """Defers Ctrl-C: raised in libsndfile's read callback it would be lost, and the file would seem to end there."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -147,7 +148,7 @@ def _check(sample_rate: int, channels: int, limits: Limits) -> None:
 
 
 def _read_blocks(data: bytes, container: Container, limits: Limits) -> Generator[libav.Block]:
-    """Yields what libsndfile reads. Of a WAV file it gets the raw samples, so that no header of it reaches it."""
+    """Yields what libsndfile reads. Of a WAV file it gets the samples alone, so that no header reaches it."""
     raw: dict[str, Any] = {}
     if container == "wav":
         wav = read_wav(data)

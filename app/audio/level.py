@@ -1,4 +1,4 @@
-"""The level of a clip: channels to mono, and what passes full scale brought back to it."""
+"""Channels to mono, and a clip that exceeds full scale back within it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,9 @@ def to_mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def within_full_scale(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`samples` divided by their peak where it is over 1, as it may be in float files.
+    """`samples` [samples], divided by their peak where that is over 1, as it can be in float files.
 
-    Clipping would be heard. The front-end is relative to the loudest value, so nothing is lost.
+    Clipping would distort them. The front-end is relative to the loudest value, so nothing is lost.
     """
     peak = float(np.abs(samples).max())
     return samples / np.float32(peak) if peak > 1 else samples

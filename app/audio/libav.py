@@ -1,7 +1,8 @@
-"""Reads what libsndfile cannot, with FFmpeg's libraries: MP4 (AAC, Opus, AMR), WebM (Opus, Vorbis), ADTS and AMR.
+"""Reads the formats that libsndfile lacks, with FFmpeg's libraries: MP4 (AAC, Opus, AMR), WebM (Opus, Vorbis), ADTS
+and AMR.
 
-They know hundreds of formats, some of which open other files and addresses. Here they get bytes, the one format that
-was sniffed, and a handful of codecs. PyAV is imported when the first such file comes, so that nobody else pays for it.
+FFmpeg knows hundreds of formats, some of which open other files and addresses. Here it gets bytes, the one format that
+was sniffed, and a handful of codecs. PyAV is imported with the first such file, so that nobody else pays for it.
 """
 
 import io
@@ -30,7 +31,7 @@ Block = tuple[int, NDArray[np.float32]]
 FORMATS: dict[Container, str] = {"mp4": "mp4", "matroska": "matroska", "adts": "aac", "amr": "amr"}
 # FFmpeg's own decoders; all give float32.
 CODECS = ("aac", "opus", "vorbis", "amrnb", "amrwb")
-# PyAV looks for a null pointer behind a frame's channels. Eight fill the place up: it reads past them, and crashes.
+# PyAV looks for a null pointer after a frame's channels. Eight leave no place for it: PyAV reads past them and crashes.
 MAX_CHANNELS = 7
 
 _OPTIONS = {
@@ -38,10 +39,10 @@ _OPTIONS = {
     "codec_whitelist": ",".join(CODECS),
     "format_whitelist": ",".join(FORMATS.values()) + ",mov,webm",
     "protocol_whitelist": "none",  # there is no protocol of this name
-    # What is looked at for a header's missing values.
+    # How far to search for values that a header lacks.
     "probesize": "500000",  # bytes
     "analyzeduration": "1000000",  # microseconds
-    # PyAV asks for missing time stamps to be made up, which takes quadratic time where all are missing.
+    # PyAV asks for missing time stamps to be generated, which takes quadratic time where all are missing.
     "fflags": "-genpts",
 }
 
@@ -49,8 +50,8 @@ _OPTIONS = {
 def read_blocks(data: bytes, container: Container) -> Generator[Block]:
     """Yields the first audio track, packet by packet.
 
-    The silence that an encoder put before it is left out where the file tells of it. A file that ends within its
-    last packet is heard up to there. Raises AudioFormatUnsupported for another codec, AudioUndecodable, AudioEmpty for
+    Silence that the encoder put first is skipped where the file declares it. A file that ends within its last packet
+    counts up to there. Raises AudioFormatUnsupported for another codec, AudioUndecodable, AudioEmpty for
     no audio track, AudioTooManyChannels, AudioTooCostly.
     """
     import av
@@ -66,7 +67,7 @@ def read_blocks(data: bytes, container: Container) -> Generator[Block]:
         ) as source:
             yield from _decoded(source)
     except av.FFmpegError as error:
-        # Often a forged size that no memory would suffice for, refused at once and no harm done.
+        # Often a forged size for which no memory would suffice; it is refused at once, without harm.
         raise AudioTooCostly if isinstance(error, MemoryError) else AudioUndecodable from error
 
 
@@ -81,7 +82,7 @@ def _decoded(source: "InputContainer") -> Generator[Block]:
         raise AudioFormatUnsupported(f"The file's sound is encoded as {name}. {AudioFormatUnsupported.sentence}")
     stream.codec_context.thread_count = 1
     broken: av.FFmpegError | None = None
-    heard = False
+    has_sound = False
     for packet in source.demux(stream):
         if broken and packet.size:
             break
@@ -93,7 +94,7 @@ def _decoded(source: "InputContainer") -> Generator[Block]:
             broken = error
             continue
         for frame in frames:
-            heard = True
+            has_sound = True
             channels = frame.layout.nb_channels
             if channels > MAX_CHANNELS:
                 raise AudioTooManyChannels(
@@ -103,7 +104,7 @@ def _decoded(source: "InputContainer") -> Generator[Block]:
             block = values.T if frame.format.is_planar else values.reshape(-1, channels)
             yield frame.sample_rate, block
     else:
-        if heard or not broken:
+        if has_sound or not broken:
             return
     raise AudioUndecodable from broken
 

@@ -1,6 +1,6 @@
-"""Decodes in other processes, so that a file made to crash, hang or bloat a decoder takes only itself down.
+"""A pool of processes that decode, so that a file made to crash, hang or bloat a decoder harms no other.
 
-What runs in them is `app.audio.worker`, and `app.audio.process` speaks to one. Here they are handed out and replaced.
+`app.audio.worker` runs in each process, and `app.audio.process` talks to one. The pool hands out and replaces them.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from .process import DecoderProcess, Ended, Reason
 class Decoders:
     """`count` processes that decode. Threads wait for them; `decode` is called in an event loop.
 
-    `timeout_s` and `memory_bytes` bound one clip. `on_restart` hears of each process that is replaced, in a thread:
-    died (crashed, or was killed), timeout, memory.
+    `timeout_s` and `memory_bytes` bound one clip. `on_restart` is called in a thread for each process that is
+    replaced, with the reason: died (crashed, or was killed), timeout, memory.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Decoders:
         return len(self._pending)
 
     def start(self) -> None:
-        """Starts the processes, which load on their own. Those that do not start are tried again with each clip."""
+        """Starts the processes, which load in the background. One that fails to start is tried again with each clip."""
         for _ in range(self._places.qsize()):
             self._places.put(self._places.get() or self._try_start())
 
     async def decode(self, data: bytes) -> Clip:
-        """As `app.audio.decode.decode`, elsewhere. Cancelled while it waits, it never begins.
+        """As `app.audio.decode.decode`, in another process. Cancelled while it waits, it never begins.
 
         Raises AudioError, DecoderUnavailable.
         """
@@ -64,7 +64,7 @@ class Decoders:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Ends the processes. What is still being decoded fails with DecoderUnavailable."""
+        """Ends the processes. Clips that are still being decoded fail with DecoderUnavailable."""
         with self._lock:
             self._closed = True
             for worker in self._workers:
@@ -94,7 +94,7 @@ class Decoders:
                     worker, crashes = self._replace(worker, ended.reason), crashes + 1
                     if ended.reason != "died":
                         raise AudioTooCostly from None
-                    # Once it may have been another's fault: the system kills the largest process when memory is short.
+                    # One crash may not be this clip's fault: the system kills the largest process when memory is short.
                     if crashes == 2:
                         raise AudioUndecodable from None
         finally:

@@ -1,6 +1,6 @@
-"""One process that decodes, seen from the service: starts it, sends it a file, waits no longer than it may, kills it.
+"""One process that decodes, seen from the service: starts it, sends it a file, waits a bounded time, kills it.
 
-What runs in it is `app.audio.worker`. What to do when it ends is for `app.audio.pool` to say.
+`app.audio.worker` runs in it; `app.audio.pool` decides what to do when it ends.
 """
 
 import math
@@ -21,25 +21,25 @@ from .worker import EXHAUSTED, READY, REPLY, REQUEST, SAMPLES, main
 
 Reason = Literal["died", "timeout", "memory"]
 
-# Imports the package from where it was imported here, and nothing else from there or from the working directory.
+# Imports the package from the same folder as here, and nothing else from that folder or the working directory.
 _PACKAGE = __name__.partition(".")[0]
 _START = (
     f"import sys; sys.path.insert(0, sys.argv.pop(1)); import {_PACKAGE}; del sys.path[0]; "
     f"from {main.__module__} import main; main()"
 )
-# What Python and the loader may need to find the same packages. Nothing else goes along: it may hold secrets.
+# Variables with which Python and the loader find the same packages. The others are not passed on: they may be secret.
 _KEPT = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "HOME")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-_START_S = 30.0  # importing takes a fifth of a second on a machine that has nothing else to do
-_LATER_S = 1.0  # a process that hangs ends by its own timer; where even that hangs, it is killed after this
-# A sentence, and the samples that resampling may round up to: a process that was taken over cannot ask for more.
+_START_S = 30.0  # the imports take a fifth of a second on an idle machine
+_LATER_S = 1.0  # a process that hangs ends by its own timer; if that fails, it is killed this much later
+# Room for a sentence, and for samples added by rounding: a process under a file's control cannot ask for more.
 _SPARE_BYTES = 4096
 _ERRORS = {error.code: error for error in AudioError.__subclasses__()}
 
 
 class Ended(Exception):
-    """The process is gone, or must go."""
+    """The process has ended, or must be killed."""
 
     def __init__(self, reason: Reason) -> None:
         self.reason = reason
@@ -72,7 +72,7 @@ class DecoderProcess:
         self._ready = False
 
     def wait_until_ready(self) -> None:
-        """Raises Ended where the process is gone, or does not get there."""
+        """Raises Ended where the process has ended, or is not ready in time."""
         if self._process.poll() is not None:
             raise Ended("died")
         if not self._ready:
@@ -95,7 +95,7 @@ class DecoderProcess:
         body = self._read(size, deadline)
         if kind == SAMPLES:
             samples = np.frombuffer(body, dtype=np.float32)
-            # What a file may have taken over is not believed: others are answered and counted beside it.
+            # A file may have taken the process over, and others' requests share its metrics: its values are checked.
             if not (0 <= duration_s < math.inf and np.isfinite(samples).all()):
                 raise Ended("died")
             return Clip(samples, duration_s, sample_rate, channels)
@@ -133,7 +133,7 @@ class DecoderProcess:
             raise Ended("timeout")
 
     def _reason(self) -> Reason:
-        """Why the process has closed its output."""
+        """Why the process closed its output."""
         try:
             return "timeout" if self._process.wait(_LATER_S) == -signal.SIGALRM else "died"
         except subprocess.TimeoutExpired:

@@ -1,6 +1,6 @@
-"""Which container an upload is, told by its bytes alone.
+"""Finds the container of a file from its bytes alone.
 
-Names and content types are not looked at: they are often wrong and always forgeable. Nothing is decoded here.
+File names and content types are ignored: they are often wrong and always forgeable. Nothing is decoded here.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ _ID3_HEADER_BYTES = 10
 _OGG_HEADER_BYTES = 27
 _ADTS_HEADER_BYTES = 7
 
-# What people send most often beside the supported formats, so that the answer can name it.
+# Formats that are sent although they are not supported: offset, first bytes, and the name for the answer.
 _KNOWN_UNSUPPORTED = (
     (0, b"#!AMR", "AMR of several channels"),
     (0, b"FORM", "AIFF"),
@@ -26,8 +26,7 @@ _KNOWN_UNSUPPORTED = (
 def skip_id3(data: bytes) -> bytes:
     """`data` without the ID3v2 tags at its beginning.
 
-    They are dropped before sniffing because libsndfile skips them too: what follows must be sniffed as strictly as if
-    nothing had stood before it.
+    libsndfile skips them too, so the bytes that follow must be sniffed as if they came first.
     """
     start = 0
     while data[start : start + 3] == b"ID3" and len(data) >= start + _ID3_HEADER_BYTES:
@@ -39,7 +38,7 @@ def skip_id3(data: bytes) -> bytes:
 
 
 def sniff(data: bytes) -> Container:
-    """The container of `data`, told by its first bytes. Raises AudioFormatUnsupported."""
+    """The container of `data`, from its first bytes. Raises AudioFormatUnsupported."""
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return "wav"
     if data[:4] == b"fLaC":
@@ -59,11 +58,11 @@ def sniff(data: bytes) -> Container:
     for offset, magic, name in _KNOWN_UNSUPPORTED:
         if data[offset : offset + len(magic)] == magic:
             raise AudioFormatUnsupported(f"This looks like {name}. {AudioFormatUnsupported.sentence}")
-    raise AudioFormatUnsupported(f"This is no audio file that is known here. {AudioFormatUnsupported.sentence}")
+    raise AudioFormatUnsupported(f"This is not a known audio format. {AudioFormatUnsupported.sentence}")
 
 
 def _first_ogg_packet(data: bytes) -> bytes:
-    """The beginning of the first page's content: 27 bytes of header and a table of segments stand before it."""
+    """The beginning of the first page's content, after 27 bytes of header and a table of segments."""
     if len(data) < _OGG_HEADER_BYTES:
         return b""
     start = _OGG_HEADER_BYTES + data[_OGG_HEADER_BYTES - 1]
@@ -80,13 +79,13 @@ def _is_mp3_frame(data: bytes) -> bool:
 
 
 def _is_adts_frame(data: bytes) -> bool:
-    """Whether `data` begins with a frame of AAC that the next one follows, or the end: its header alone is common."""
+    """Whether `data` begins with an AAC frame, and then the next one or the end: a header alone is common."""
     start = _adts_frame_bytes(data)
     return start > 0 and (start >= len(data) or _adts_frame_bytes(data[start : start + _ADTS_HEADER_BYTES]) > 0)
 
 
 def _adts_frame_bytes(data: bytes) -> int:
-    """The length that an ADTS header at the beginning of `data` gives its frame, itself included; 0 for none."""
+    """The frame length, header included, in the ADTS header at the beginning of `data`; 0 where there is none."""
     if len(data) < _ADTS_HEADER_BYTES or data[0] != 0xFF or data[1] & 0xF6 != 0xF0 or data[2] >> 2 & 0xF > 12:
         return 0
     frame_bytes = (data[3] & 0b11) << 11 | data[4] << 3 | data[5] >> 5

@@ -1,5 +1,5 @@
-"""Reads a WAV file's header, and finds its samples. libsndfile gets only these: its own reader knows many more codecs,
-and has overflowed in them.
+"""Reads the header of a WAV file and finds its samples. libsndfile gets only the samples: its own WAV reader supports
+many more codecs, and has had overflows in them.
 """
 
 import struct
@@ -10,7 +10,7 @@ from ..errors import AudioEmpty, AudioFormatUnsupported, AudioUndecodable
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE
 # The last 14 bytes of the sub-format GUID by which WAVE_FORMAT_EXTENSIBLE names one of the tags above.
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
-# By tag and bytes a sample: libsndfile's name of the encoding.
+# libsndfile's name of an encoding, by tag and bytes per sample.
 _ENCODINGS = {
     (_PCM, 1): "PCM_U8",
     (_PCM, 2): "PCM_16",
@@ -25,7 +25,7 @@ _ENCODINGS = {
 
 @dataclass(frozen=True)
 class WavData:
-    """The samples of a WAV file as they lie in it, and how to read them. Little-endian, channels interleaved."""
+    """The raw samples of a WAV file and how to read them. Little-endian, channels interleaved."""
 
     encoding: str
     sample_rate: int
@@ -36,9 +36,9 @@ class WavData:
 def read_wav(data: bytes) -> WavData:
     """Reads the chunks of the RIFF file `data` up to its samples.
 
-    A data chunk that claims more than is there ends with the file: recorders that write to a pipe cannot know its size.
-    Raises AudioFormatUnsupported for other encodings than PCM, float, A-law and mu-law, AudioUndecodable for a header
-    that contradicts itself, AudioEmpty for no samples.
+    A data chunk whose size exceeds the file ends with the file: a recorder that writes to a pipe cannot know the size.
+    Raises AudioFormatUnsupported for encodings other than PCM, float, A-law and mu-law, AudioUndecodable for a header
+    that contradicts itself, AudioEmpty without samples.
     """
     position, layout = 12, None
     while position + 8 <= len(data):
@@ -59,7 +59,7 @@ def read_wav(data: bytes) -> WavData:
 
 
 def _read_format(chunk: bytes) -> tuple[str, int, int, int]:
-    """Encoding, sample rate, channels and bytes a frame of a `fmt ` chunk."""
+    """Encoding, sample rate, channels and bytes per frame of a `fmt ` chunk."""
     if len(chunk) < 16:
         raise AudioUndecodable("The WAV file's format chunk is too short.")
     tag, channels, sample_rate, _, frame_bytes, _ = struct.unpack_from("<HHIIHH", chunk)

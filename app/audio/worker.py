@@ -1,7 +1,7 @@
-"""A process that decodes: files come on its input, samples go to its output. `app.audio.pool` starts and replaces it.
+"""A process that decodes: reads files from its input, writes samples to its output. `app.audio.pool` replaces it.
 
-It may crash, hang or run out of memory; nobody but the clip in it is hurt. It ends when its input does. Nothing of
-HTTP, and no second tries: those are the other side's.
+It may crash, hang or run out of memory, which costs only the clip in it. It ends with its input. Retries are the other
+side's.
 """
 
 import os
@@ -14,29 +14,29 @@ from typing import BinaryIO
 from ..errors import AudioError
 from .decode import Limits, decode
 
-# What goes to it: the length of the file, and the file.
+# A request: the length of the file, then the file.
 REQUEST = struct.Struct("<Q")
-# What comes from it: the length of what follows, what that is, duration_s, sample_rate, channels.
+# A reply: the length of its body, the kind of its body, duration_s, sample_rate, channels; then the body.
 REPLY = struct.Struct("<QBdII")
 SAMPLES = 0  # float32
-REFUSED = 1  # a code and a sentence, with a line end between
-EXHAUSTED = 2  # nothing, and the process ends: memory that is freed in pieces is not had back
-# Sent once, when it has loaded what it needs.
+REFUSED = 1  # a code and a sentence, separated by a line end
+EXHAUSTED = 2  # no body, and the process ends: fragmented memory is not given back
+# Handshake: sent once after start-up.
 READY = b"R"
 
-# PyAV's libraries are opened one after another; with the pipes this leaves a few to spare.
+# Enough for the pipes and for PyAV's libraries, which are opened one after another.
 _MAX_FILES = 32
 
 
 def main() -> None:
-    """Serves until the input ends. Arguments: the fields of Limits, seconds a clip, bytes above those at the start."""
+    """Serves until the input ends. Arguments: the fields of Limits, seconds per clip, bytes above those at start."""
     duration_s, channels, decoded_bytes, timeout_s, memory_bytes = sys.argv[1:]
     limits = Limits(float(duration_s), int(channels), int(decoded_bytes))
-    # The service may be asked to stop by a signal to its whole group, and still has requests to answer.
+    # A signal to the whole process group stops the service, which still has requests to answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
-    # A C library that prints must not do so between the replies.
+    # A C library that prints must not write between the replies.
     os.dup2(2, 1)
     _bound(int(memory_bytes))
     sink.write(READY)
@@ -44,10 +44,10 @@ def main() -> None:
 
 
 def serve(source: BinaryIO, sink: BinaryIO, limits: Limits, timeout_s: float) -> None:
-    """Answers one file after another, until there is no more or the memory did not suffice."""
+    """Answers one file after another, until the input ends or memory runs out."""
     while len(head := source.read(REQUEST.size)) == REQUEST.size:
         (size,) = REQUEST.unpack(head)
-        # Kills a decoder that hangs in C, also where nobody is left who would.
+        # Kills a decoder that hangs in C, even if the service is gone.
         signal.setitimer(signal.ITIMER_REAL, timeout_s)
         try:
             data = source.read(size)
@@ -55,9 +55,9 @@ def serve(source: BinaryIO, sink: BinaryIO, limits: Limits, timeout_s: float) ->
                 return
             clip = decode(data, limits)
         except AudioError as error:
-            said = f"{error.code}\n{error}".encode()
-            _write(sink, REPLY.pack(len(said), REFUSED, 0, 0, 0) + said)
-        except (MemoryError, ImportError):  # a library is loaded when it is first needed, if there is room
+            body = f"{error.code}\n{error}".encode()
+            _write(sink, REPLY.pack(len(body), REFUSED, 0, 0, 0) + body)
+        except (MemoryError, ImportError):  # a library that is loaded on first use may lack the memory
             _write(sink, REPLY.pack(0, EXHAUSTED, 0, 0, 0))
             return
         else:
@@ -74,12 +74,12 @@ def _write(sink: BinaryIO, data: bytes | memoryview) -> None:
 
 
 def _bound(memory_bytes: int) -> None:
-    """Limits what this process may take from now on."""
-    import resource  # not on Windows, where this module is imported too, for what goes through the pipes
+    """Limits the memory, files and core dumps of this process from now on."""
+    import resource  # missing on Windows, where this module is imported too, for the format of the pipes
 
     for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, _MAX_FILES)):
         resource.setrlimit(limit, (most, most))
     statm = Path("/proc/self/statm")
-    if statm.exists():  # elsewhere than on Linux the system knows no such limit, or does not keep to it
+    if statm.exists():  # other systems than Linux lack the limit, or do not enforce it
         most = int(statm.read_text().split()[0]) * resource.getpagesize() + memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most, most))

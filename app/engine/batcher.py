@@ -1,8 +1,8 @@
-"""Collects what concurrent requests wait for into batches. It knows nothing of models: it calls runners on lists.
+"""Collects the items of concurrent requests into batches. It knows nothing of models: it calls runners on lists.
 
-There is no timer. A batch leaves as soon as a runner is free, with what is waiting then: a lone request never waits
-for company, and under load batches fill by themselves. Batches are packed by padded cost: the oldest item, and of the
-others those of about its length, so that little is padded.
+There is no timer. A batch leaves as soon as a runner is free, with the items that wait then: a lone item never waits
+for company, and under load batches fill by themselves. A batch holds the oldest item and others of about its length, so
+that there is little padding.
 """
 
 import asyncio
@@ -17,15 +17,14 @@ from typing import Generic, TypeVar
 from ..errors import (
     InferenceFailed,
     NotReady,
-    QueueFull,
     traceback_without_values,
 )
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-LATEST = 0.1  # the weight of a batch in the average of what items take
-PADDING = 0.2  # of a batch's cost: more would cost more than an item gains by not waiting for a batch of its length
+LATEST = 0.1  # weight of the newest batch in the average time of an item
+PADDING = 0.2  # most padding, as a share of a batch's cost: with more, waiting for a batch of its length is faster
 
 _log = logging.getLogger(__name__)
 
@@ -49,9 +48,9 @@ class _Waiting(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Runs each of `runners` on batches, in a thread of its own.
 
-    `cost(item)` is what an item takes up alone; a batch is as dear as its dearest item times its size, since all are
-    padded to the longest. At most `max_batch` items or `max_cost` leave together (an item dearer than that leaves
-    alone), and at most `max_queue` wait. `on_batch` is told the size of each batch that leaves.
+    `cost(item)` is the cost of an item alone; a batch costs its dearest item times its size, since all are padded to
+    the longest. At most `max_batch` items or `max_cost` leave together; an item dearer than that leaves
+    alone. How many may wait is for the caller to decide. `on_batch` gets the size of each batch that leaves.
     """
 
     def __init__(
@@ -61,15 +60,14 @@ class Batcher(Generic[Item, Result]):
         *,
         max_batch: int,
         max_cost: int,
-        max_queue: int,
         on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._on_batch = on_batch
         self._runners, self._cost = runners, cost
-        self._max_batch, self._max_cost, self._max_queue = max_batch, max_cost, max_queue
+        self._max_batch, self._max_cost = max_batch, max_cost
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._arrived = asyncio.Event()
-        self._item_s = 0.0  # what an item has taken a runner, of late
+        self._item_s = 0.0  # a runner's time per item, averaged over recent batches
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._threads = ThreadPoolExecutor(max_workers=len(runners), thread_name_prefix="inference")
@@ -81,11 +79,11 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """Items in the queue, those in running batches not among them."""
+        """Items in the queue, without those in running batches."""
         return len(self._queue)
 
     def expected_wait_s(self, ahead: int) -> float:
-        """Seconds that an item behind `ahead` others waits, by what the latest took. 0 where a runner will be free."""
+        """Estimated wait in seconds behind `ahead` items, from recent batch times. 0 where a runner will be free."""
         return max(0, ahead + 1 - len(self._runners)) * self._item_s / len(self._runners)
 
     @property
@@ -98,11 +96,9 @@ class Batcher(Generic[Item, Result]):
         self._tasks = [asyncio.create_task(self._serve(run), name="batcher") for run in self._runners]
 
     async def submit(self, item: Item) -> Answered[Result]:
-        """Waits for the result of `item`. Raises QueueFull, InferenceFailed, NotReady (before start, after close)."""
+        """Waits for the result of `item`. Raises InferenceFailed, NotReady (before start, after close)."""
         if not self.alive:
             raise NotReady
-        if len(self._queue) >= self._max_queue:
-            raise QueueFull
         waiting = _Waiting[Item, Result](item, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()
@@ -127,9 +123,9 @@ class Batcher(Generic[Item, Result]):
                 self._arrived.clear()
 
     def _take(self) -> list[_Waiting[Item, Result]]:
-        """The oldest item, and of the others those that fit beside it, nearest in cost first, then in order of arrival.
+        """The oldest item, and those that fit into its batch: nearest in cost first, then in order of arrival.
 
-        Those given up are dropped.
+        Cancelled items are dropped.
         """
         waiting = [item for item in self._queue if not item.future.done()]
         if not waiting:
@@ -149,7 +145,7 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     async def _answer(self, batch: list[_Waiting[Item, Result]], run: Callable[[list[Item]], Sequence[Result]]) -> None:
-        """Runs `batch` and answers everyone in it, whatever happens in `run`."""
+        """Runs `batch` and answers every item of it, whatever happens in `run`."""
         started = time.perf_counter()
         try:
             self._on_batch(len(batch))

@@ -1,15 +1,9 @@
-"""The three graphs of a version on one device: a batch of utterances in, a prediction for each out.
+"""The three graphs of a version on one device: a batch of model inputs in, a prediction for each out.
 
-    audio_arousal   waveform f32 [batch, samples], waveform_length i64 [batch]
-                    -> arousal f32 [batch], audio_embedding f32 [batch, frames, width], audio_mask bool [batch, frames]
-    text_valence    input_ids, attention_mask i64 [batch, tokens]
-                    -> valence f32 [batch], text_embedding f32 [batch, tokens, width]
-    emotion         audio_embedding, audio_mask, text_embedding, text_mask bool [batch, tokens]
-                    -> logits f32 [batch, classes]
-
-Voice and words run side by side, and what they give the classifier never leaves the device. An utterance without one of
-them costs nothing for it. On a CPU every utterance is run by itself, several at a time: a batch would pad them, and
-computes nothing sooner. This file decodes no audio, knows no text and queues nothing.
+`app.engine.session` lists what each graph takes and gives. The audio graph and the text graph run side by side; the
+embeddings that they give the classifier stay on the device. A modality that is not given is not computed. On a CPU
+every input runs alone, several at a time: a batch would add padding, and is no faster. This file decodes no audio,
+tokenises no text and queues nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,18 +17,8 @@ from numpy.typing import NDArray
 
 from ..errors import InferenceFailed, ModelCorrupt
 from ..settings import Precision
-from ..store.manifest import (
-    HEARD,
-    GraphName,
-    Heard,
-    Manifest,
-)
-from .session import (
-    SIGNATURES,
-    Device,
-    check_runtime,
-    open_session,
-)
+from ..store.manifest import AVAILABLE, Available, GraphName, Manifest
+from .session import SIGNATURES, Device, check_runtime, open_session
 from .shapes import Buckets, right_pad
 
 CPU = Device()
@@ -42,18 +26,26 @@ EMBEDDINGS = ("audio_embedding", "audio_mask", "text_embedding")  # outputs that
 
 
 @dataclass(frozen=True)
-class Utterance:
+class ModelInput:
     """`waveform`: float32 [samples], mono 16 kHz, -1..1. `input_ids`: int64 [tokens]. At least one is given."""
 
     waveform: NDArray[np.float32] | None
     input_ids: NDArray[np.int64] | None
 
     @property
-    def heard(self) -> Heard:
-        """Which of the two are given."""
+    def available(self) -> Available:
+        """Which modalities are given."""
         if self.waveform is None:
             return "text"
         return "audio" if self.input_ids is None else "both"
+
+    def positions(self, manifest: Manifest) -> int:
+        """Frames and tokens: the cost in a batch of the model of `manifest`, padding aside."""
+        frames = 0 if self.waveform is None else 1 + len(self.waveform) // manifest.audio.hop_length
+        tokens = 0 if self.input_ids is None else len(self.input_ids)
+        if manifest.semantics == "original":  # its graphs pad everything to the maximum
+            return max(frames, manifest.audio.max_frames) + manifest.text.max_tokens
+        return frames + tokens
 
 
 @dataclass(frozen=True)
@@ -82,15 +74,14 @@ class Engine:
     ) -> None:
         """Loads the three graphs of `precision` on `device`.
 
-        With `buckets` a batch goes through the graphs as one, its shape rounded up to them; without, utterance by
-        utterance.
+        With `buckets` a batch goes through the graphs as one, its shape rounded up to them; without, input by input.
 
         Raises ModelCorrupt, ProviderUnavailable, RuntimeConflict.
         """
         check_runtime()
         self._manifest = manifest
         self._device = (device.provider, device.number)
-        # Words are less work than a voice, and run beside it.
+        # The text graph has less work than the audio graph, and runs at the same time.
         fewer = replace(device, threads=max(1, device.threads // 2))
         self._sessions = {
             name: open_session(folder / stored.file, name, fewer if name == "text_valence" else device)
@@ -98,11 +89,11 @@ class Engine:
         }
         self._buckets = buckets or Buckets.none(manifest)
         self.concurrency = device.threads if buckets is None else 1
-        self._lanes = ThreadPoolExecutor(self.concurrency, "utterance") if buckets is None else None
-        self._beside = ThreadPoolExecutor(self.concurrency, "words") if device != CPU else None
+        self._lanes = ThreadPoolExecutor(self.concurrency, "input") if buckets is None else None
+        self._text_threads = ThreadPoolExecutor(self.concurrency, "text") if device != CPU else None
 
     def warm_up(self) -> None:
-        """Runs every bucket there is, the longest first so that the memory arena grows once, and each modality alone.
+        """Runs every bucket, the longest first so that the memory arena grows once, and each modality alone.
 
         Raises InferenceFailed, or ModelCorrupt where the classifier has other classes than the manifest.
         """
@@ -114,45 +105,45 @@ class Engine:
         for rows, samples, tokens in dict.fromkeys(shapes):  # each once, in this order
             waveform = None if samples is None else np.zeros(samples, dtype=np.float32)
             input_ids = None if tokens is None else np.zeros(tokens, dtype=np.int64)
-            for prediction in self.predict([Utterance(waveform, input_ids)] * rows):
+            for prediction in self.predict([ModelInput(waveform, input_ids)] * rows):
                 if len(prediction.probabilities) != len(self._manifest.emotion.classes):
                     raise ModelCorrupt("The emotion graph has another number of classes than its manifest.")
 
-    def predict(self, batch: Sequence[Utterance]) -> list[Prediction]:
-        """One prediction for each utterance, independent of its neighbours. Raises InferenceFailed."""
+    def predict(self, batch: Sequence[ModelInput]) -> list[Prediction]:
+        """One prediction for each input, independent of its neighbours. Raises InferenceFailed."""
         try:
             if self._lanes is None:
-                return self._by_kind(batch)
+                return self._by_modalities(batch)
             if len(batch) == 1:
-                return self._forward([batch[0]], batch[0].heard)
-            alone = self._lanes.map(lambda utterance: self._forward([utterance], utterance.heard), batch)
+                return self._forward([batch[0]], batch[0].available)
+            alone = self._lanes.map(lambda given: self._forward([given], given.available), batch)
             return [prediction for (prediction,) in alone]
         except Exception as error:  # onnxruntime's exceptions have no base of their own
             raise InferenceFailed from error
 
-    def _by_kind(self, batch: Sequence[Utterance]) -> list[Prediction]:
-        """A batch for each of what can be heard, so that none is computed for those without it."""
+    def _by_modalities(self, batch: Sequence[ModelInput]) -> list[Prediction]:
+        """A batch of its own for each set of available modalities, so that a missing one is not computed."""
         predictions: dict[int, Prediction] = {}
-        for heard in HEARD:
-            rows = [row for row, utterance in enumerate(batch) if utterance.heard == heard]
+        for available in AVAILABLE:
+            rows = [row for row, given in enumerate(batch) if given.available == available]
             if rows:
-                predictions |= zip(rows, self._forward([batch[row] for row in rows], heard), strict=True)
+                predictions |= zip(rows, self._forward([batch[row] for row in rows], available), strict=True)
         return [predictions[row] for row in range(len(batch))]
 
-    def _forward(self, batch: list[Utterance], heard: Heard) -> list[Prediction]:
-        """Predictions for a batch of which all is `heard`."""
-        voices = [utterance.waveform for utterance in batch if utterance.waveform is not None]
-        words = [utterance.input_ids for utterance in batch if utterance.input_ids is not None]
-        if voices and words and self._beside is not None:
-            reading = self._beside.submit(self._read, words)
+    def _forward(self, batch: list[ModelInput], available: Available) -> list[Prediction]:
+        """Predictions for inputs that all have the `available` modalities."""
+        waveforms = [given.waveform for given in batch if given.waveform is not None]
+        ids = [given.input_ids for given in batch if given.input_ids is not None]
+        if waveforms and ids and self._text_threads is not None:
+            reading = self._text_threads.submit(self._run_text, ids)
             try:
-                audio = self._hear(voices)
+                audio = self._run_audio(waveforms)
             finally:
-                reading.exception()  # waited for, so that nothing of this batch runs on beside the next
+                reading.exception()  # waited for, so that nothing of this batch still runs beside the next
             text = reading.result()
         else:
-            audio = self._hear(voices) if voices else {}
-            text = self._read(words) if words else {}
+            audio = self._run_audio(waveforms) if waveforms else {}
+            text = self._run_text(ids) if ids else {}
         rows = self._buckets.rows(len(batch))
         width = self._manifest.width
         absent = {
@@ -162,23 +153,23 @@ class Engine:
             for value, size, dtype in (("embedding", (width,), np.float32), ("mask", (), np.bool_))
         }
         both = {**absent, **audio, **text}
-        logits = self._run("emotion", {name: both[name] for name in SIGNATURES["emotion"][0]})["logits"].numpy()
+        logits = self._run("emotion", {name: both[name] for name in SIGNATURES["emotion"].inputs})["logits"].numpy()
 
         arousal = self._scores(audio.get("arousal"), len(batch))
         valence = self._scores(text.get("valence"), len(batch))
-        temperature = self._manifest.emotion.temperature.of(heard)
+        temperature = self._manifest.emotion.temperature.of(available)
         probabilities = _softmax(logits[: len(batch)].astype(np.float64) / temperature)
         if not np.isfinite(probabilities).all():
             raise ArithmeticError("the classifier's logits are not finite")
         return [Prediction(*row) for row in zip(arousal, valence, map(tuple, probabilities.tolist()), strict=True)]
 
-    def _hear(self, waveforms: list[NDArray[np.float32]]) -> dict[str, Any]:
+    def _run_audio(self, waveforms: list[NDArray[np.float32]]) -> dict[str, Any]:
         """Every output of the audio graph."""
         longest = self._buckets.samples(max(map(len, waveforms)))
         waveform, length = right_pad(waveforms, longest, self._buckets.rows(len(waveforms)))
         return self._run("audio_arousal", {"waveform": waveform, "waveform_length": length})
 
-    def _read(self, ids: list[NDArray[np.int64]]) -> dict[str, Any]:
+    def _run_text(self, ids: list[NDArray[np.int64]]) -> dict[str, Any]:
         """Every output of the text graph, and `text_mask`."""
         longest = self._buckets.tokens(max(map(len, ids)))
         input_ids, length = right_pad(ids, longest, self._buckets.rows(len(ids)))
@@ -195,14 +186,15 @@ class Engine:
                 binding.bind_cpu_input(key, value)
             else:
                 binding.bind_ortvalue_input(key, value)
-        for key in SIGNATURES[name][1]:
+        outputs = SIGNATURES[name].outputs
+        for key in outputs:
             device, number = self._device if key in EMBEDDINGS else ("cpu", 0)
             binding.bind_output(key, device, number)
         session.run_with_iobinding(binding)
-        return dict(zip(SIGNATURES[name][1], binding.get_outputs(), strict=True))
+        return dict(zip(outputs, binding.get_outputs(), strict=True))
 
     def _scores(self, given: Any, rows: int) -> list[float | None]:
-        """A regressor's scores, clipped to the manifest's scale, of which it may pass the ends by a little."""
+        """A regressor's scores, clipped to the manifest's scale, which they may exceed a little."""
         if given is None:
             return [None] * rows
         scores = given.numpy()[:rows].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Loads a version of a model as the settings say: found, checked, in memory and warmed. Nothing of HTTP."""
+"""Loads the version that the settings name: finds it, checks its files, opens its graphs and warms them up."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,18 +12,16 @@ from ..store.manifest import Manifest
 from ..store.remote import RemoteStore, is_address
 from ..store.versions import find_version, load_manifest, verify
 from ..text import TextTokenizer
-from .engine import Engine, Prediction, Utterance
+from .engine import Engine, ModelInput, Prediction
 from .session import Device
 from .shapes import Buckets
 
-Predict = Callable[[Sequence[Utterance]], list[Prediction]]
+Predict = Callable[[Sequence[ModelInput]], list[Prediction]]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A version that can answer. Each of its `runners` gives one prediction for each utterance of a batch, and all may
-    be called at the same time.
-    """
+    """A loaded version. Each of its `runners` gives one prediction for each input of a batch; all may run at once."""
 
     manifest: Manifest
     card: str
@@ -34,7 +32,7 @@ class Model:
 
     @property
     def predict(self) -> Predict:
-        """The first runner, for whoever needs but one."""
+        """The first runner, for callers that need only one."""
         return self.runners[0]
 
 
@@ -61,7 +59,7 @@ def load_model(settings: Settings) -> Model:
 
 
 def _find(settings: Settings) -> tuple[Path, Manifest]:
-    """The model's folder, fetched where the store is an address, and its manifest; every file of it checked."""
+    """The model's folder, fetched if the store is an address, and its manifest. Every file is checked."""
     if is_address(settings.model_store):
         return ModelCache(settings.model_cache, RemoteStore(settings.model_store)).fetch(settings.model)
     folder = find_version(Path(settings.model_store), settings.model)
@@ -86,7 +84,7 @@ def choose_precision(manifest: Manifest, settings: Settings) -> Precision:
 
 
 def physical_cores() -> int:
-    """Physical cores that this process may run on: two threads of one core share its arithmetic units."""
+    """Physical cores that this process may use: two threads of one core share its arithmetic units."""
     try:
         allowed = os.sched_getaffinity(0)
         siblings = Path("/sys/devices/system/cpu")

@@ -1,11 +1,11 @@
-"""One graph on onnxruntime: opened on a device, and checked to be what the contract says. Nothing is run here."""
+"""One graph on onnxruntime: what it takes and gives, opened on a device and checked. Nothing is run here."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnxruntime
 
@@ -13,12 +13,32 @@ from ..errors import ModelCorrupt, ProviderUnavailable, RuntimeConflict
 from ..settings import Provider
 from ..store.manifest import GraphName
 
-SIGNATURES: dict[GraphName, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "audio_arousal": (("waveform", "waveform_length"), ("arousal", "audio_embedding", "audio_mask")),
-    "text_valence": (("input_ids", "attention_mask"), ("valence", "text_embedding")),
-    "emotion": (("audio_embedding", "audio_mask", "text_embedding", "text_mask"), ("logits",)),
+Axes = dict[str, tuple[str, ...]]
+
+
+class Signature(NamedTuple):
+    """The inputs and the outputs of a graph by name, in order, each with its axes."""
+
+    inputs: Axes
+    outputs: Axes
+
+
+_AUDIO: Axes = {"audio_embedding": ("batch", "frames", "width"), "audio_mask": ("batch", "frames")}
+_TEXT: Axes = {"text_embedding": ("batch", "tokens", "width")}
+
+# `waveform`, the scores, the embeddings and the logits are float32; lengths, ids and `attention_mask` int64; the other
+# two masks bool.
+SIGNATURES: dict[GraphName, Signature] = {
+    "audio_arousal": Signature(
+        {"waveform": ("batch", "samples"), "waveform_length": ("batch",)}, {"arousal": ("batch",), **_AUDIO}
+    ),
+    "text_valence": Signature(
+        {"input_ids": ("batch", "tokens"), "attention_mask": ("batch", "tokens")}, {"valence": ("batch",), **_TEXT}
+    ),
+    "emotion": Signature({**_AUDIO, **_TEXT, "text_mask": ("batch", "tokens")}, {"logits": ("batch", "classes")}),
 }
-# onnxruntime's log severities. Its warnings are about graphs, which a user cannot change.
+FIXED_AXES = ("width", "classes")  # of one size in a version; every other differs from call to call
+# onnxruntime's log severities. Its warnings are about graphs, which users cannot change.
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4
 
 
@@ -34,7 +54,7 @@ class Device:
     memory_bytes: int = 0
 
     def providers(self) -> list[Any]:
-        """As onnxruntime takes them: what CUDA has no kernel for runs on the CPU."""
+        """As onnxruntime takes them. An operator without a CUDA kernel runs on the CPU."""
         if self.provider == "cpu":
             return ["CPUExecutionProvider"]
         options = {
@@ -54,43 +74,44 @@ def open_session(path: Path, name: GraphName, device: Device) -> Any:
     # On a CPU the fused operator takes six times as long as an addition and a normalisation.
     slow = ["SkipLayerNormFusion"] if device.provider == "cpu" else []
     if device.provider == "cuda":
-        onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # what it cannot load it writes past every log
+        onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # its errors of loading go to stderr, past every log
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise ProviderUnavailable
         onnxruntime.preload_dlls()
-    said = f"{'/'.join(path.parts[-3:-1])}: {path.name}"
+    file = f"{'/'.join(path.parts[-3:-1])}: {path.name}"
     try:
-        # It refuses weights that lie outside the graph's folder, through links too.
+        # It refuses weights outside the graph's folder, also behind links.
         session = onnxruntime.InferenceSession(path, options, providers=device.providers(), disabled_optimizers=slow)
     except Exception as error:  # onnxruntime's exceptions have no base of their own, and their messages hold paths
         kind = type(error).__name__
-        raise ModelCorrupt(f"{said} cannot be loaded by onnxruntime {onnxruntime.__version__} ({kind}).") from error
-    # That the runtime was built for CUDA does not mean that there is a GPU: it falls back to the CPU in silence.
+        raise ModelCorrupt(f"{file} cannot be loaded by onnxruntime {onnxruntime.__version__} ({kind}).") from error
+    # A runtime built for CUDA falls back to the CPU in silence where there is no GPU.
     if device.provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ProviderUnavailable
-    inputs, outputs = SIGNATURES[name]
-    has_inputs = {value.name for value in session.get_inputs()} == set(inputs)
-    has_outputs = {value.name for value in session.get_outputs()} >= set(outputs)
+    inputs, outputs = (set(axes) for axes in SIGNATURES[name])
+    has_inputs = {value.name for value in session.get_inputs()} == inputs
+    has_outputs = {value.name for value in session.get_outputs()} >= outputs
     if not (has_inputs and has_outputs):
-        raise ModelCorrupt(f"{said} is no {name} graph, which takes {inputs} and gives {outputs}.")
+        needed = f"it must take {', '.join(SIGNATURES[name].inputs)} and give {', '.join(SIGNATURES[name].outputs)}"
+        raise ModelCorrupt(f"{file} is not the {name} graph: {needed}.")
     return session
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """What every session of a version's graphs is opened with, so that its integer products are exact."""
+    """The options of every session; they keep integer products exact."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
     # Threads that spin while they wait take the cores from decoding and from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not has_vnni():
-        # There a product of uint8 by int8 overflows in silence; with weights read as uint8 it does not, and is slower.
+        # There products of uint8 by int8 overflow in silence. With weights read as uint8 they do not, but are slower.
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies 8-bit integers into 32 bits at once; False where it cannot be told."""
+    """Whether the processor multiplies 8-bit integers into 32 bits at once; False if unknown."""
     try:
         return re.search(r"\bavx(512)?_vnni\b", cpuinfo.read_text()) is not None
     except OSError:

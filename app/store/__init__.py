@@ -1,1 +1,1 @@
-"""Where models lie, and what they say of themselves."""
+"""The model store: versions, their manifests and files, local or remote."""

@@ -1,8 +1,8 @@
-"""Keeps versions of a remote model store on this machine. Reaching the store is `app.store.remote`'s.
+"""Keeps versions of a remote model store on this machine. `app.store.remote` reads the store.
 
 A version is fetched whole, as its manifest lists it, into a folder that is a model store itself. It appears there by
-one rename, after every file has been checked: a process that is killed, a full disk or a second process that fetches
-the same leave no half version. A version never changes, so one that is in the cache is not asked for again.
+one rename, after every file has been checked: a killed process, a full disk or a second process that fetches the same
+version leave no half version. Versions never change, so one in the cache is not fetched again.
 """
 
 import errno
@@ -30,11 +30,11 @@ from .versions import (
 _log = logging.getLogger(__name__)
 
 _SCRATCH = ".fetch-"
-_LEFTOVER_S = 900  # nothing written for longer than any protocol waits: its process is gone
+_LEFTOVER_S = 900  # longer than any protocol waits: if nothing was written for this long, the process is gone
 
 
 class ModelCache:
-    """What was fetched from `store`, in a folder of its own below `folder`. Several processes may share it."""
+    """The versions fetched from `store`, in a folder of their own below `folder`. Several processes may share it."""
 
     def __init__(self, folder: Path, store: RemoteStore) -> None:
         """Raises ModelUnreachable where `folder` begins with ~ and there is no home folder."""
@@ -45,9 +45,9 @@ class ModelCache:
         self._store = store
 
     def fetch(self, model: str) -> tuple[Path, Manifest]:
-        """The folder of `model`, a NAME or NAME/VERSION, in the cache, and its manifest; every file of it is checked.
+        """The folder of `model`, a NAME or NAME/VERSION, in the cache, and its manifest. Every file is checked.
 
-        A NAME is its newest version in the store; while that cannot be reached, the newest in the cache.
+        A NAME means its newest version in the store or, while the store cannot be reached, in the cache.
 
         Raises ModelCorrupt, ModelNotFound, ModelUnreachable.
         """
@@ -57,12 +57,12 @@ class ModelCache:
             try:
                 return folder, _checked(folder)
             except ModelCorrupt as error:
-                _log.warning("A damaged version in the model cache is fetched again: %s", error)
+                _log.warning("A version in the model cache is damaged and is fetched again: %s", error)
         try:
             return folder, self._download(version)
-        except OSError as error:  # the cache's own: what the store raises is a ModelUnreachable by now
-            reason = f"{error.strerror}; look at the space and the rights of MAEUM_MODEL_CACHE"
-            raise ModelUnreachable(f"{version} cannot be kept in the model cache: {reason}.") from error
+        except OSError as error:  # of the cache: the store raises ModelUnreachable
+            reason = f"{error.strerror}; check the free space and the permissions of MAEUM_MODEL_CACHE"
+            raise ModelUnreachable(f"{version} cannot be stored in the model cache: {reason}.") from error
 
     def _newest(self, name: str) -> str:
         try:
@@ -73,11 +73,11 @@ class ModelCache:
                 version = choose_version(cached, name)
             except ModelNotFound:
                 raise unreachable from None
-            _log.warning("%s The newest version in the model cache is taken: %s.", unreachable, version)
+            _log.warning("%s The newest version in the model cache is used instead: %s.", unreachable, version)
             return version
 
     def _download(self, version: str) -> Manifest:
-        """Puts `version` into the cache. Raises OSError for what is wrong with the cache."""
+        """Fetches `version` into the cache. Raises OSError where the cache cannot hold it."""
         with self._scratch() as scratch:
             staging = scratch / version
             staging.mkdir(parents=True)
@@ -97,7 +97,7 @@ class ModelCache:
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
-        """A folder beside the versions, on their filesystem. Those that killed processes left are removed."""
+        """A folder next to the versions, on the same filesystem. Leftovers of killed processes are removed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for leftover in self._folder.glob(f"{_SCRATCH}*"):
             with suppress(OSError):
@@ -123,7 +123,7 @@ def _write(path: Path, blocks: Iterable[bytes]) -> None:
 
 
 def _publish(staging: Path, target: Path, damaged: Path) -> None:
-    """Moves a version to its place, unless another process has put it there meanwhile."""
+    """Moves a version to its place, unless another process has done so meanwhile."""
     target.parent.mkdir(exist_ok=True)
     with suppress(ModelCorrupt):
         _checked(target)
@@ -132,7 +132,7 @@ def _publish(staging: Path, target: Path, damaged: Path) -> None:
         target.rename(damaged)
     try:
         staging.rename(target)
-    except OSError:  # between the two renames another may have come first
+    except OSError:  # another process may have come between the two renames
         with suppress(ModelCorrupt):
             _checked(target)
             return
@@ -141,8 +141,8 @@ def _publish(staging: Path, target: Path, damaged: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Writes to the disk which files a folder holds."""
-    with suppress(OSError):  # some filesystems cannot, and what they lose is found when the version is checked
+    """Flushes a folder's list of files to the disk."""
+    with suppress(OSError):  # some filesystems cannot; a loss is found when the version is checked
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,19 +1,19 @@
-"""The manifest of a model version: all that serving knows about a model, as data.
+"""The manifest of a model version: everything that serving knows about a model, as data.
 
-A version is a folder `model_store/<name>/<version>/` with `manifest.json` and the files it lists. This module says what
-the manifest holds and reads it; finding versions and checking their files is `app.store.versions`'s.
+A version is a folder `model_store/<name>/<version>/` with `manifest.json` and the files it lists. Here is what the
+manifest holds; `app.store.versions` finds versions, reads manifests and checks files.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from ..settings import Precision
 
 GraphName = Literal["audio_arousal", "text_valence", "emotion"]
 GRAPH_NAMES: tuple[GraphName, ...] = ("audio_arousal", "text_valence", "emotion")
-Heard = Literal["audio", "text", "both"]
-HEARD: tuple[Heard, ...] = ("audio", "text", "both")
+Available = Literal["audio", "text", "both"]
+AVAILABLE: tuple[Available, ...] = ("audio", "text", "both")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # Inside the version's folder, and of a kind that holds no code: never a pickle.
@@ -33,13 +33,14 @@ class StoredFile(_Frozen):
 
 
 class AudioInput(_Frozen):
-    """What the audio graph takes: mono float32, -1..1."""
+    """The input of the audio graph: mono float32, -1..1."""
 
     sample_rate: int = Field(description="Hz")
-    hop_length: int = Field(description="Samples a frame; an utterance has 1 + samples // hop_length frames")
-    max_frames: int = Field(description="The model hears no more than this many frames")
+    hop_length: int = Field(description="Samples per frame; an utterance has 1 + samples // hop_length frames")
+    max_frames: int = Field(description="The model uses the first frames up to this number")
     whole_clip: bool = Field(
-        False, description="The graph takes a longer clip whole, as its loudest value sets the level, and cuts it"
+        False,
+        description="The graph takes a longer clip whole, as its loudest value sets the level, and cuts it",
     )
 
     @property
@@ -49,43 +50,43 @@ class AudioInput(_Frozen):
 
     @property
     def taken_samples(self) -> int | None:
-        """Where to cut a waveform before the graph; None where it takes the whole."""
+        """Samples to cut a waveform to; None where the graph takes it whole."""
         return None if self.whole_clip else self.max_samples
 
 
 class TextInput(_Frozen):
-    """What the text graph takes: token ids of this tokenizer, its special tokens included."""
+    """The input of the text graph: token ids of this tokenizer, special tokens included."""
 
     tokenizer: StoredFile
     max_tokens: int
 
 
 class Temperatures(_Frozen):
-    """What the logits are divided by, for each of what can be heard. A plain number is read as one for all three."""
+    """Softmax temperature by the available modalities. A plain number is read as one for all three."""
 
-    audio: float = Field(gt=0, description="Of the voice alone")
-    text: float = Field(gt=0, description="Of the words alone")
-    both: float = Field(gt=0, description="Of voice and words")
+    audio: float = Field(gt=0, description="With audio alone")
+    text: float = Field(gt=0, description="With a transcript alone")
+    both: float = Field(gt=0, description="With both")
 
     @model_validator(mode="before")
     @classmethod
     def _one_for_all(cls, value: object) -> object:
-        return dict.fromkeys(HEARD, value) if isinstance(value, int | float) else value
+        return dict.fromkeys(AVAILABLE, value) if isinstance(value, int | float) else value
 
-    def of(self, heard: Heard) -> float:
-        """The temperature of answers to what was `heard`."""
-        return {"audio": self.audio, "text": self.text, "both": self.both}[heard]
+    def of(self, available: Available) -> float:
+        """The temperature for inputs with the `available` modalities."""
+        return {"audio": self.audio, "text": self.text, "both": self.both}[available]
 
 
 class EmotionOutput(_Frozen):
-    """How the classifier's logits become probabilities: softmax(logits / the temperature of what was heard)."""
+    """How the classifier's logits become probabilities: softmax(logits / temperature)."""
 
     classes: tuple[str, ...]
     temperature: Temperatures = Field(description="Fitted on validation data")
 
 
 class Manifest(_Frozen):
-    """A version of a model: its graphs, what goes in, what comes out, how it was made and how good it is."""
+    """A version of a model: its graphs, their input and output, how it was made and how good it is."""
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -93,11 +94,11 @@ class Manifest(_Frozen):
     created: str = Field(description="Date, ISO 8601")
     preset: str
     semantics: Literal["masked", "original"] = Field(
-        description="`masked`: padding is never seen. `original`: computes as the published checkpoints did"
+        description="`masked`: padding has no effect. `original`: computes as the published checkpoints do"
     )
     license: str = Field(description="SPDX id of the weights' licence")
     width: int = Field(description="The model dimension of both embeddings")
-    scale: tuple[float, float] = Field((1.0, 5.0), description="Lowest and highest arousal and valence")
+    scale: tuple[float, float] = Field(description="Lowest and highest arousal and valence")
     audio: AudioInput
     text: TextInput
     emotion: EmotionOutput
@@ -105,8 +106,10 @@ class Manifest(_Frozen):
         min_length=1, description="The three graphs that belong together, by precision"
     )
     card: StoredFile = Field(description="MODEL_CARD.md")
-    checkpoint: StoredFile | None = Field(
-        None, description="Weights to fine-tune from; fp16 graphs may point into them"
+    weights: StoredFile | None = Field(
+        None,
+        validation_alias=AliasChoices("weights", "checkpoint"),  # the name until 0.2.1 of the starter
+        description="Weights to fine-tune from; fp16 graphs may point into them",
     )
     drift: dict[Precision, dict[str, float]] = Field(
         description="By precision and output: the largest difference to the fp32 torch model, relative where over 1"
@@ -115,6 +118,6 @@ class Manifest(_Frozen):
     training: dict[str, object] = Field(default_factory=dict, description="Data, seed and settings of the training")
 
     def files(self) -> list[StoredFile]:
-        """Every file of the version beside the manifest itself."""
+        """Every file of the version except the manifest itself."""
         graphs = [stored for by_name in self.graphs.values() for stored in by_name.values()]
-        return [*graphs, self.text.tokenizer, self.card, *([self.checkpoint] if self.checkpoint else [])]
+        return [*graphs, self.text.tokenizer, self.card, *([self.weights] if self.weights else [])]

@@ -1,7 +1,7 @@
-"""Reads a model store at an address that fsspec knows, such as s3://bucket/models. Keeping it is `app.store.cache`'s.
+"""Reads a model store at an address that fsspec knows, such as s3://bucket/models. `app.store.cache` keeps versions.
 
-No sentence and no log line holds the address, which may have a password in it. What a protocol needs to know beyond
-it, it takes from its own environment variables.
+No message and no log line contains the address, which may hold a password. Everything else that a protocol needs, it
+takes from its own environment variables.
 """
 
 import hashlib
@@ -22,34 +22,34 @@ from .versions import (
     sort_versions,
 )
 
-MANIFEST_BYTES = 1_000_000  # the starter's, with all its figures, has 45,000
+MANIFEST_BYTES = 1_000_000  # the starter's manifest, with all its figures, has 45,000
 _BLOCK_BYTES = 1 << 20
 
 
 def is_address(model_store: str) -> bool:
-    """Whether `model_store` is an address, and no folder."""
+    """Whether `model_store` is an address rather than a folder."""
     return "://" in model_store or "::" in model_store
 
 
 class RemoteStore:
-    """The store at `address`, laid out as a folder is. Nothing is asked of it before a method is called."""
+    """The store at `address`, laid out as a local one. It is not contacted before a method is called."""
 
     def __init__(self, address: str) -> None:
         self._address = address.rstrip("/")
 
     @property
     def key(self) -> str:
-        """What tells this store from others, and does not tell the address."""
-        # Of the whole address: in github://owner:models@main/ what looks like a password is none.
+        """A name for this store that does not reveal its address."""
+        # Of the whole address: in github://owner:models@main/ the part after the colon is no password.
         return hashlib.sha256(self._address.encode()).hexdigest()[:32]
 
     def versions(self) -> list[str]:
-        """Every NAME/VERSION in the store: by name, then the newest first. Raises ModelUnreachable."""
+        """Every NAME/VERSION in the store, by name, the newest version first. Raises ModelUnreachable."""
         found = sort_versions(f"{name}/{version}" for name in self._folders("") for version in self._folders(name))
         return [version for version in found if MANIFEST_FILE in self._entries(version)]
 
     def manifest(self, version: str) -> Manifest:
-        """What `version`, a NAME/VERSION, says of itself. Raises ModelCorrupt, ModelNotFound, ModelUnreachable."""
+        """The manifest of `version`, a NAME/VERSION. Raises ModelCorrupt, ModelNotFound, ModelUnreachable."""
         return read_manifest(b"".join(self.read(version, MANIFEST_FILE, MANIFEST_BYTES)), version)
 
     def read(self, version: str, file: str, most: int) -> Iterator[bytes]:
@@ -59,7 +59,7 @@ class RemoteStore:
         try:
             with _reaching():
                 files, root = self._filesystem
-                # A plain web server sends files from their beginning only, which is all that is needed.
+                # Plain web servers send a file only from its beginning, which is enough here.
                 streamed = {"block_size": 0} if "http" in files.protocol else {}
                 with files.open(f"{root}/{version}/{file}", "rb", **streamed) as remote:
                     while block := remote.read(min(_BLOCK_BYTES, most + 1)):
@@ -76,17 +76,17 @@ class RemoteStore:
         return [name for name, kind in self._entries(inside).items() if kind == "directory"]
 
     def _entries(self, inside: str) -> dict[str, str]:
-        """What lies in a folder of the store, and of which type it is; nothing where there is no such folder."""
+        """The type of every entry of a folder of the store, by name; empty if there is no such folder."""
         with suppress(FileNotFoundError), _reaching():
             files, root = self._filesystem
-            # Not glob, which takes a store that does not answer for one that is empty.
+            # Not glob, for which a store that does not answer is empty.
             found = files.ls(f"{root}/{inside}".rstrip("/"), detail=True)
             return {entry["name"].rstrip("/").split("/")[-1]: entry["type"] for entry in found}
         return {}
 
     @cached_property
     def _filesystem(self) -> tuple[Any, str]:
-        """fsspec's filesystem, and where in it the store lies. Some protocols connect here."""
+        """fsspec's filesystem and the store's path in it. Some protocols connect here."""
         try:
             files, root = url_to_fs(self._address)
         except ImportError as error:
@@ -96,13 +96,13 @@ class RemoteStore:
             raise ModelUnreachable(f"The model store's {protocol}:// cannot be read here: {hint}.") from error
         except ValueError as error:
             raise ModelUnreachable("MAEUM_MODEL_STORE is no address that can be read; check its protocol.") from error
-        files.invalidate_cache()  # fsspec shares what it has listed among all stores of a process
+        files.invalidate_cache()  # fsspec shares its listings among all stores of a process
         return files, root.rstrip("/")
 
 
 @contextmanager
 def _reaching() -> Iterator[None]:
-    """Makes what a protocol raises a ModelUnreachable. Its own message is left out, as it may hold the address."""
+    """Turns a protocol's exceptions into ModelUnreachable, without their messages, which may hold the address."""
     try:
         yield
     except (FileNotFoundError, ModelCorrupt, ModelUnreachable):

@@ -1,8 +1,8 @@
-"""Finds the versions in a model store and checks their files. What a manifest says is `app.store.manifest`'s.
+"""Finds the versions in a model store, reads their manifests and checks their files.
 
     model_store/<name>/<version>/manifest.json and the files it lists
 
-Nothing is loaded into a runtime here, and no sentence holds a path: it may be answered to whoever asks.
+Nothing is loaded into a runtime here. No message contains a path: clients may see it.
 """
 
 import hashlib
@@ -18,13 +18,11 @@ from .manifest import GRAPH_NAMES, Manifest
 
 MANIFEST_FILE = "manifest.json"
 _AGAIN = "fetch the version again"
-# A name and a version as they stand in a manifest: neither can hold a path separator or begin with a dot.
+# A name and a version as in a manifest: neither can hold a path separator or begin with a dot.
 _NAME = r"[a-z0-9][a-z0-9._-]*"
 _VERSION = r"(\d+)\.(\d+)\.(\d+)([a-z0-9.-]*)"
 _MODEL = re.compile(rf"({_NAME})(?:/({_VERSION}))?")
-
-
-# How a file of each kind begins. The manifest lets no other kind pass, so a pickle under another name ends here.
+# How a file of each kind begins. Manifests allow no other kind, so a pickle under another name is refused here.
 _BEGINS = {
     ".onnx": re.compile(rb"\x08"),  # the first field of every ModelProto, its ir_version
     ".json": re.compile(rb"\s*\{"),
@@ -34,42 +32,42 @@ _BEGINS = {
 
 
 def list_versions(store: Path) -> list[Path]:
-    """The folder of every version in `store`: by name, then the newest first."""
+    """The folder of every version in `store`, by name, the newest version first."""
     found = store.glob(f"*/*/{MANIFEST_FILE}")
     return [store / version for version in sort_versions("/".join(path.parts[-3:-1]) for path in found)]
 
 
 def find_version(store: Path, model: str) -> Path:
-    """The folder of `model`, which is NAME (its newest version) or NAME/VERSION. Raises ModelNotFound."""
+    """The folder of `model`: NAME (its newest version) or NAME/VERSION. Raises ModelNotFound."""
     return store / choose_version(["/".join(folder.parts[-2:]) for folder in list_versions(store)], model)
 
 
 def sort_versions(names: Iterable[str]) -> list[str]:
-    """Those of `names` that are a NAME/VERSION: by name, then the newest first."""
+    """Those of `names` that are a NAME/VERSION, by name, the newest version first."""
     found = [name.split("/") for name in names if _MODEL.fullmatch(name) and "/" in name]
     found.sort(key=lambda parts: _order(parts[1]), reverse=True)
     return ["/".join(parts) for parts in sorted(found, key=lambda parts: parts[0])]
 
 
 def choose_version(versions: Sequence[str], model: str) -> str:
-    """The first of `versions` that `model` means. Raises ModelNotFound."""
+    """The first of `versions` that matches `model`. Raises ModelNotFound."""
     exact = is_exact(model)
     for version in versions:
         if model == (version if exact else version.split("/")[0]):
             return version
-    raise ModelNotFound(f"{model} is not in the model store, which holds {', '.join(versions) or 'nothing'}.")
+    raise ModelNotFound(f"{model} is not in the model store, which has {', '.join(versions) or 'no versions'}.")
 
 
 def is_exact(model: str) -> bool:
-    """Whether `model` is a NAME/VERSION, and not a NAME alone. Raises ModelNotFound where it is neither."""
+    """Whether `model` is a NAME/VERSION rather than a NAME. Raises ModelNotFound where it is neither."""
     asked = _MODEL.fullmatch(model)
-    if asked is None:  # and is not repeated: it may be a path
-        raise ModelNotFound("The model's name is none: write NAME or NAME/VERSION, such as starter or starter/0.1.0.")
+    if asked is None:  # not quoted in the message: it may be a path
+        raise ModelNotFound("The model's name is invalid: use NAME or NAME/VERSION, such as starter or starter/0.1.0.")
     return asked[2] is not None
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """Reads the manifest of the version in `folder`. Raises ModelCorrupt where it is not one, or another version's."""
+    """Reads the manifest of the version in `folder`. Raises ModelCorrupt if it is invalid or another version's."""
     version = "/".join(folder.parts[-2:])
     try:
         content = (folder / MANIFEST_FILE).read_bytes()
@@ -80,49 +78,49 @@ def load_manifest(folder: Path) -> Manifest:
 
 def read_manifest(content: bytes, version: str) -> Manifest:
     """The manifest in `content`, which must be that of `version`, a NAME/VERSION. Raises ModelCorrupt."""
-    said = f"{version}: {MANIFEST_FILE}"
+    file = f"{version}: {MANIFEST_FILE}"
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise ModelCorrupt(f"{said} is no manifest that this release reads: {where}: {first['msg']}.") from error
+        raise ModelCorrupt(f"{file} is not a manifest that this release reads: {where}: {first['msg']}.") from error
     if f"{manifest.name}/{manifest.version}" != version:
-        raise ModelCorrupt(f"{said} is {manifest.name}/{manifest.version}'s; a folder is named as its model.")
+        raise ModelCorrupt(f"{file} belongs to {manifest.name}/{manifest.version}; a folder has its model's name.")
     for precision, graphs in manifest.graphs.items():
         if missing := [name for name in GRAPH_NAMES if name not in graphs]:
-            raise ModelCorrupt(f"{said} lists no {precision} graph {missing[0]}; a version has all three.")
+            raise ModelCorrupt(f"{file} lists no {precision} graph {missing[0]}; a version needs all three.")
     return manifest
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Checks every file of the version against its size, its SHA-256 and how its kind begins.
+    """Checks the size, the SHA-256 and the first bytes of every file of the version.
 
     Raises ModelCorrupt, naming the file.
     """
     for stored in manifest.files():
-        said = f"{manifest.name}/{manifest.version}: {stored.file}"
+        name = f"{manifest.name}/{manifest.version}: {stored.file}"
         try:
             with (folder / stored.file).open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size != stored.bytes:
-                    raise ModelCorrupt(f"{said} has {size} bytes where its manifest says {stored.bytes}; {_AGAIN}.")
+                    raise ModelCorrupt(f"{name} has {size} bytes, not the {stored.bytes} of its manifest; {_AGAIN}.")
                 begins = file.read(64)
                 file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise ModelCorrupt(f"{said} cannot be read: {error.strerror}; {_AGAIN}.") from error
+            raise ModelCorrupt(f"{name} cannot be read: {error.strerror}; {_AGAIN}.") from error
         if digest != stored.sha256:
-            raise ModelCorrupt(f"{said} is not the file that its manifest pins (SHA-256 differs); {_AGAIN}.")
+            raise ModelCorrupt(f"{name} is not the file that its manifest lists (SHA-256 differs); {_AGAIN}.")
         kind = Path(stored.file).suffix
         if not _BEGINS[kind].match(begins):
-            raise ModelCorrupt(f"{said} is no {kind} file; a version holds no pickles and no archives.")
+            raise ModelCorrupt(f"{name} is not a valid {kind} file; a version holds no pickles and no archives.")
 
 
 def _order(version: str) -> tuple[int, int, int, bool, list[tuple[bool, int, str]]]:
-    """Sorts as semantic versions do: numbers as numbers, and 1.0.0-rc.1 before 1.0.0."""
+    """A sort key in the order of semantic versions: numbers as numbers, and 1.0.0-rc.1 before 1.0.0."""
     parts = re.fullmatch(_VERSION, version)
-    assert parts is not None, "sort_versions lets no other name pass"
+    assert parts is not None, "sort_versions passes no other name"
     suffix = re.findall(r"\d+|[a-z]+", parts[4])
     return (
         int(parts[1]),

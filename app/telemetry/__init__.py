@@ -1,1 +1,1 @@
-"""What is known of every request: metrics, logs, traces."""
+"""Metrics, logs and traces of the service."""

@@ -1,8 +1,8 @@
-"""What is written down: lines of text for a person or of JSON for a machine, on stderr. Called by `maeum serve` alone.
+"""Log lines on stderr: text for a person or JSON for a machine. Only `maeum serve` configures them.
 
-No line holds what anyone sent. Exceptions are written without their messages, which may quote it; so are those that
-uvicorn, asyncio, a thread or an object's end report. A line that cannot be written, to a full disk, a closed pipe or
-one that nobody reads, is lost, and nothing else.
+No line holds request content. Exceptions are logged without their messages, which may quote it, also those that
+uvicorn, asyncio, a thread or a finaliser reports. A line that cannot be written (a full disk, a closed pipe, a pipe
+that nobody reads) is lost, and nothing else happens.
 """
 
 import json
@@ -13,28 +13,32 @@ import threading
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
 from typing import Any, Literal, NamedTuple, TextIO
 
 from ..errors import traceback_without_values
 
+# The package, whatever name it is installed under: the logger above all of our own.
+PACKAGE = __name__.removesuffix(".telemetry.logs")
+
 
 class Context(NamedTuple):
-    """The request that a line belongs to. The ids are hexadecimal, as in W3C's trace context."""
+    """The request that a line belongs to. Trace ids are hexadecimal, as in W3C's trace context."""
 
     request_id: str
     trace_id: str | None = None
     span_id: str | None = None
 
 
-_MAX_LINES = 10_000  # that wait to be written, a few MB
-_LAST_S = 2.0
+_MAX_LINES = 10_000  # waiting to be written, 10 MB of requests
+_LAST_S = 2.0  # for the lines that still wait when the process ends
 
 context: ContextVar[Context | None] = ContextVar("context", default=None)
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# What follows may quote values: after asyncio's sentence the callback's arguments or the task's exception, after a
-# warning's place and kind its text.
+# Loggers whose messages may quote values, and the part that does: asyncio appends a callback's arguments or a task's
+# exception to its sentence, a warning its text to its place and kind.
 _VALUES = {"asyncio": re.compile(r"[\n(<].*", re.DOTALL), "py.warnings": re.compile(r"(?<=Warning): .*", re.DOTALL)}
 
 
@@ -45,8 +49,7 @@ def configure(
 ) -> None:
     """Makes every logger of this process write to `stream`, by default stderr.
 
-    Below warnings only our own lines are written, and uvicorn's at debug: at their lower levels other libraries quote
-    what they are given.
+    Below warnings only our own lines are written, and uvicorn's at debug: other libraries quote their input there.
     """
     level = getattr(logging, log_level.upper())
     handler = _Handler(stream or sys.stderr)
@@ -54,8 +57,8 @@ def configure(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))
-    logging.getLogger("app").setLevel(level)
-    # Below warnings it only tells of its own start and end, which are told in our words.
+    logging.getLogger(PACKAGE).setLevel(level)
+    # Below warnings it reports only its own start and end, which our own lines report.
     logging.getLogger("uvicorn").setLevel(level if level < logging.INFO else max(level, logging.WARNING))
     for name in ("uvicorn", "uvicorn.error"):  # in case uvicorn was configured before
         logging.getLogger(name).handlers.clear()
@@ -63,47 +66,53 @@ def configure(
     logging.getLogger("uvicorn.access").disabled = True  # it writes paths as they were sent
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings quote the form
     logging.captureWarnings(True)
-    log = logging.getLogger("app.process")
+    log = logging.getLogger(f"{PACKAGE}.process")
 
     def failed(what: str, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, SystemExit):
             log.error("%s failed.", what, exc_info=error)
 
     threading.excepthook = lambda given: failed("A thread", given.exc_value)
-    sys.unraisablehook = lambda given: failed("An object's end", given.exc_value)
+    sys.unraisablehook = lambda given: failed("A finaliser", given.exc_value)
 
 
-class _Handler(logging.Handler):
-    """Writes in a thread of its own: where nobody reads the other end of a pipe, that thread waits, and no request."""
+class _Handler(QueueHandler):
+    """Formats a record where it was logged, so in its request's context, and leaves the line to a `_Listener`."""
 
     def __init__(self, stream: TextIO) -> None:
-        super().__init__()
-        self._stream = stream
-        self._lines: Queue[str | None] = Queue(_MAX_LINES)
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
-        self._thread.start()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._lines.put_nowait(self.format(record))
-        except Exception:  # noqa: BLE001 - full, or not to be formatted: it must disturb nobody, and cannot be reported
-            self.handleError(record)
+        self._lines: Queue[logging.LogRecord] = Queue(_MAX_LINES)
+        super().__init__(self._lines)
+        self._listener = _Listener(self._lines, stream)
+        self._listener.start()
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing: the line is lost."""
+        """Does nothing. The queue is full or the record cannot be formatted: the line is lost."""
 
     def close(self) -> None:
-        """Writes what is left, if that goes quickly. The interpreter calls it at its end."""
-        with suppress(Full):
-            self._lines.put_nowait(None)
-        self._thread.join(_LAST_S)
+        self._listener.stop()
         super().close()
 
-    def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
-            with suppress(OSError, ValueError):  # a full disk, or a stream that was closed
-                self._stream.write(line + "\n")
-                self._stream.flush()
+
+class _Listener(QueueListener):
+    """Writes lines to `stream` in a thread of its own. Where a pipe is full, that thread waits, and no request does."""
+
+    def __init__(self, lines: Queue[logging.LogRecord], stream: TextIO) -> None:
+        super().__init__(lines)
+        self._stream = stream
+
+    # No handler: logging takes every handler's lock as the process ends, so one that waits to write would stop that.
+    def handle(self, record: logging.LogRecord) -> None:
+        with suppress(OSError, ValueError):  # a full disk, or a stream that was closed
+            self._stream.write(record.getMessage() + "\n")
+            self._stream.flush()
+
+    def stop(self) -> None:
+        """Writes the lines that wait, for at most `_LAST_S`; the base class would wait without end."""
+        if self._thread is not None:
+            with suppress(Full):
+                self.enqueue_sentinel()
+            self._thread.join(_LAST_S)
+            self._thread = None
 
 
 class JsonFormatter(logging.Formatter):
@@ -123,7 +132,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """`TIME LEVEL LOGGER [REQUEST ID] MESSAGE name=value ...`; where something failed, more lines say where."""
+    """`TIME LEVEL LOGGER [REQUEST ID] MESSAGE name=value ...`, with a traceback below it for an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         ids = context.get()
@@ -145,7 +154,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What our own lines carry beside their message, None left out. What others add may hold anything."""
-    if not record.name.startswith("app."):
+    """The `extra` fields of our own lines, without those that are None. Other libraries' fields may hold anything."""
+    if not record.name.startswith(f"{PACKAGE}."):
         return {}
     return {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}

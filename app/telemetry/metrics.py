@@ -1,7 +1,7 @@
-"""What is counted, in Prometheus' format. Nothing of HTTP, and no name, text or path that a client typed.
+"""Metrics in Prometheus' format. Knows nothing of HTTP; no label holds a name, text or path from a client.
 
-With several worker processes, PROMETHEUS_MULTIPROC_DIR names an empty folder in which each keeps its numbers, and
-whichever is asked answers for all; it must be set before Python starts, as prometheus_client reads it at its import.
+With several worker processes, PROMETHEUS_MULTIPROC_DIR names an empty folder in which each keeps its numbers, and any
+of them answers for all. It must be set before Python starts, as prometheus_client reads it when imported.
 """
 
 import os
@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 
 from ..answer import Answer, WarningCode
 from ..errors import MaeumError, StartError
-from ..store.manifest import HEARD
+from ..store.manifest import AVAILABLE
 
 STAGES = ("decode", "queue", "inference")
 # A stage takes a tenth of a millisecond to seconds, a call of the engine 9 ms and more, the longest deadline is 60 s.
@@ -39,12 +39,12 @@ RELOADS = ("exchanged", "failed")
 
 
 class Metrics:
-    """The metrics of one app, in a registry of their own. Every method may be called from any thread."""
+    """The metrics of one app, in a registry of its own. Every method may be called from any thread."""
 
     def __init__(self, max_queue: int) -> None:
-        """Everything that alerts look at begins at 0: a counter that appears with its first event shows no increase.
+        """Series that alerts use begin at 0: a counter that appears with its first event shows no increase.
 
-        `max_queue` is the bound of the queue, shown beside its depth.
+        `max_queue` is the bound of the queue, exported next to its depth.
         """
         self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self._registry = registry = CollectorRegistry()
@@ -64,9 +64,9 @@ class Metrics:
         self._stages = Histogram(
             "maeum_stage_seconds", "Seconds of a request by stage.", ["stage"], buckets=SECONDS, registry=registry
         )
-        self._audio = Counter("maeum_audio_seconds", "Seconds of audio that were answered.", registry=registry)
+        self._audio = Counter("maeum_audio_seconds", "Seconds of audio in answered requests.", registry=registry)
         self._utterances = Counter(
-            "maeum_utterances", "Utterances answered, by what they were judged by.", ["heard"], registry=registry
+            "maeum_utterances", "Utterances answered, by available modality.", ["available"], registry=registry
         )
         self._warnings = Counter("maeum_warnings", "Warnings in answers, by code.", ["code"], registry=registry)
         self._rows = Histogram("maeum_batch_size", "Utterances in a batch.", buckets=ROWS, registry=registry)
@@ -74,20 +74,22 @@ class Metrics:
             "maeum_decoder_restarts", "Decoder processes replaced, by reason.", ["reason"], registry=registry
         )
         self._reloads = Counter("maeum_reloads", "Exchanges of the model, by outcome.", ["outcome"], registry=registry)
-        self._depth = _gauge(registry, "maeum_queue_depth", "Utterances that wait.", "livesum")
-        self._limit = _gauge(registry, "maeum_queue_limit", "Utterances that may wait.", "livesum")
-        self._age = _gauge(registry, "maeum_queue_age_seconds", "Seconds that the oldest has waited.", "livemax")
+        self._depth = _gauge(registry, "maeum_queue_depth", "Utterances waiting or being decoded.", "livesum")
+        self._limit = _gauge(registry, "maeum_queue_limit", "Most utterances that may wait.", "livesum")
+        self._age = _gauge(
+            registry, "maeum_queue_age_seconds", "Seconds that the oldest utterance has waited.", "livemax"
+        )
         self._decoding = _gauge(registry, "maeum_decoding", "Utterances being decoded.", "livesum")
         self._uploading = _gauge(registry, "maeum_uploading_bytes", "Bytes of requests held in memory.", "livesum")
-        self._ready = _gauge(registry, "maeum_ready", "1 where every worker takes requests.", "livemin")
+        self._ready = _gauge(registry, "maeum_ready", "1 when every worker takes requests.", "livemin")
         self._model = Gauge(
             "maeum_model_info",
-            "1 for the model that is served.",
+            "1 for the served model.",
             ["name", "version", "precision", "provider"],
             registry=registry,
             multiprocess_mode="livemax",
         )
-        if not self._shared:  # of one process among several they would tell nothing
+        if not self._shared:  # meaningless for one process of several
             ProcessCollector(registry=registry)
             PlatformCollector(registry=registry)
         self._begin(max_queue)
@@ -101,7 +103,7 @@ class Metrics:
             self._rejected.labels(error.code)
         for metric, values in (
             (self._stages, STAGES),
-            (self._utterances, HEARD),
+            (self._utterances, AVAILABLE),
             (self._warnings, get_args(WarningCode)),
             (self._restarts, RESTARTS),
             (self._reloads, RELOADS),
@@ -112,22 +114,22 @@ class Metrics:
         self._served: tuple[str, ...] | None = None
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """One request has ended. `route` is a route's template, never a path as it was sent."""
+        """One request has ended. `route` is the route's template, never a path as sent."""
         self._requests.labels(route, method if method in METHODS else OTHER_METHOD, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def rejected(self, code: str) -> None:
-        """A request has ended in the problem `code`."""
+        """A request was answered with the problem `code`."""
         self._rejected.labels(code).inc()
 
     def stages(self, timing_ms: Mapping[str, float]) -> None:
-        """The milliseconds of those of STAGES that a request came through, whether or not it was answered."""
+        """Milliseconds of each of STAGES that a request has run through, answered or not."""
         for stage in STAGES:
             if stage in timing_ms:
                 self._stages.labels(stage).observe(timing_ms[stage] / 1000)
 
     def answered(self, answer: Answer) -> None:
-        """An utterance has got its answer."""
+        """An utterance was answered."""
         self._utterances.labels("both" if len(answer.modalities) == 2 else answer.modalities[0]).inc()
         if answer.audio is not None:
             self._audio.inc(answer.audio.duration_s)
@@ -135,21 +137,21 @@ class Metrics:
             self._warnings.labels(warned.code).inc()
 
     def batch(self, size: int) -> None:
-        """A batch of `size` utterances leaves the queue."""
+        """A batch of `size` utterances has left the queue."""
         self._rows.observe(size)
 
     def waiting(self, depth: int, age_s: float, decoding: int) -> None:
-        """What is under way now in this process."""
+        """The queue of this process now: utterances waiting, age of the oldest in seconds, utterances being decoded."""
         self._depth.set(depth)
         self._age.set(age_s)
         self._decoding.set(decoding)
 
     def uploading(self, held_bytes: int) -> None:
-        """What the bodies of the requests under way hold now."""
+        """Bytes in the bodies of all requests under way."""
         self._uploading.set(held_bytes)
 
     def model(self, name: str, version: str, precision: str, provider: str) -> None:
-        """The model that is served from now on, in place of the one before."""
+        """This model is served from now on, in place of the previous one."""
         served = (name, version, precision, provider)
         if self._served not in (None, served):
             self._model.labels(*self._served).set(0)
@@ -161,30 +163,30 @@ class Metrics:
         self._restarts.labels(reason).inc()
 
     def reloaded(self, outcome: str) -> None:
-        """An exchange of the model has ended; `outcome` is one of RELOADS."""
+        """A model exchange has ended; `outcome` is one of RELOADS."""
         self._reloads.labels(outcome).inc()
 
     def ready(self, flag: bool) -> None:
-        """Whether requests are taken."""
+        """Whether this process takes requests."""
         self._ready.set(int(flag))
 
     def render(self) -> tuple[bytes, str]:
-        """The answer to a scrape and its content type. Takes milliseconds."""
+        """The body and content type for a scrape. Takes milliseconds."""
         if self._shared:
             _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         source = MultiProcessCollector(None) if self._shared else self._registry  # type: ignore[no-untyped-call]
         return generate_latest(_Shown(source)), CONTENT_TYPE_LATEST
 
     def close(self) -> None:
-        """Takes this process out of what several show together; its counts stay."""
+        """Removes this process's gauges from the shared folder; its counts stay."""
         if self._shared:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
 class _Shown(Collector):
-    """What `source` knows, without when each series began, and without models that are no longer served.
+    """The metrics of `source`, without creation times and without models that are no longer served.
 
-    Prometheus reads no beginnings from this format; and what several processes share can be set to 0 but not removed.
+    Prometheus does not read creation times in this format, and shared series can be set to 0 but not removed.
     """
 
     def __init__(self, source: Collector) -> None:
@@ -201,13 +203,13 @@ class _Shown(Collector):
 
 
 def _forget_the_dead(folder: Path) -> None:
-    """Takes out what processes showed that were killed before they could themselves."""
+    """Removes the gauges of processes that were killed before they could do so themselves."""
     for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
-        except PermissionError:  # alive, and another user's
+        except PermissionError:  # alive, but another user's
             pass
 
 

@@ -1,58 +1,89 @@
-"""Whether requests are traced, and W3C's trace context. Nothing of OpenTelemetry is imported before it is asked for.
+"""Traces by OpenTelemetry: a span for each request, in its sender's trace.
 
-OpenTelemetry's own variables decide: OTEL_TRACES_EXPORTER=otlp or console, or the address of a collector in
-OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. The others of them are read by its SDK.
+OpenTelemetry's own variables switch them on: OTEL_TRACES_EXPORTER=otlp or console, or a collector's address in
+OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Its SDK reads the other variables. The SDK is an
+extra, imported only where traces are on; W3C's trace context is read by opentelemetry-api either way.
+
+A span holds the route, method, status and times of a request: no path as sent, no query, no header, no name.
 """
 
+import logging
 import os
-import re
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from time import perf_counter, time_ns
+from typing import TYPE_CHECKING, Literal, cast
 
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    format_span_id,
+    format_trace_id,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace import SpanContext as SpanContext  # for its users, as opentelemetry appears only here
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from .. import __version__
 from ..errors import SettingsInvalid
+from .metrics import METHODS, STAGES
 
 if TYPE_CHECKING:
-    from .spans import Traces
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 Exporter = Literal["otlp", "console"]
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL = "http/protobuf"
-# version, trace, parent, flags; a later version may say more after another hyphen
-_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_SAMPLED = 1
+_CLOSE_S = 3.0
+
+_log = logging.getLogger(__name__)
+_propagator = TraceContextTextMapPropagator()
 
 
-class TraceContext(NamedTuple):
-    """A place in a trace: `trace_id` of 32 and `span_id` of 16 hexadecimal digits, and whether it is recorded."""
-
-    trace_id: str
-    span_id: str
-    sampled: bool
-
-    def unrecorded_child(self) -> "TraceContext":
-        """A place below this one that nobody records, so that lines of the log can still be found by the trace."""
-        return TraceContext(self.trace_id, secrets.token_hex(8), False)
-
-    def __str__(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
+# Places in a trace
 
 
-def parse_traceparent(values: Sequence[str]) -> TraceContext | None:
-    """The sender's place, from its `traceparent` headers; None where there is not exactly one, or it is not valid."""
-    found = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None
-    if found is None:
+def sender_context(traceparents: Sequence[str]) -> SpanContext | None:
+    """The sender's span, from its `traceparent` headers; None unless there is exactly one, and it is valid.
+
+    `tracestate` is not read: it is the sender's text, and would travel on in every span.
+    """
+    if len(traceparents) != 1 or not traceparents[0].isprintable():
         return None
-    version, trace_id, span_id, flags, more = found.groups()
-    if version == "00" and more is not None:
-        return None
-    return TraceContext(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
+    context = get_current_span(_propagator.extract({"traceparent": traceparents[0]}, Context())).get_span_context()
+    return context if context.is_valid else None
+
+
+def unrecorded_child(parent: SpanContext) -> SpanContext:
+    """A span below `parent` that is not recorded; its ids still tie log lines to the sender's trace."""
+    return SpanContext(parent.trace_id, secrets.randbits(64) or 1, is_remote=False)  # 0 is no id
+
+
+def hexadecimal(context: SpanContext) -> tuple[str, str]:
+    """The trace id of 32 digits and the span id of 16."""
+    return format_trace_id(context.trace_id), format_span_id(context.span_id)
+
+
+def traceresponse(context: SpanContext) -> str:
+    """The header of that name for `context`: it is written as `traceparent` is."""
+    trace_id, span_id = hexadecimal(context)
+    return f"00-{trace_id}-{span_id}-{context.trace_flags:02x}"
+
+
+# Whether there are traces
 
 
 def asked_exporter(environment: Mapping[str, str]) -> Exporter | None:
-    """Where the variables of `environment` send traces, None for nowhere. Raises SettingsInvalid."""
+    """The exporter that the variables of `environment` ask for, None for no traces. Raises SettingsInvalid."""
     asked = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or asked == "none":
         return None
@@ -64,24 +95,155 @@ def asked_exporter(environment: Mapping[str, str]) -> Exporter | None:
         raise SettingsInvalid(f"OTEL_TRACES_EXPORTER is {asked!r}; it may be otlp, console or none.")
     for name in _PROTOCOLS:
         if environment.get(name, "") not in ("", _PROTOCOL):
-            raise SettingsInvalid(f"{name} is {environment[name]!r}; traces are sent by {_PROTOCOL} alone.")
+            raise SettingsInvalid(f"{name} is {environment[name]!r}; only {_PROTOCOL} is supported.")
     return "otlp"
 
 
 def open_traces() -> "Traces | None":
-    """The traces that this process's environment asks for, None where it asks for none. Raises SettingsInvalid."""
+    """The traces that this process's environment asks for, None for none. Raises SettingsInvalid."""
     exporter = asked_exporter(os.environ)
     if exporter is None:
         return None
     try:
-        from .spans import Traces
-
         return Traces.to(exporter)
     except ImportError as error:
         raise SettingsInvalid(
-            "OpenTelemetry's variables ask for traces, and its SDK is not installed: pip install 'maeum[traces]'."
+            "OpenTelemetry's variables ask for traces, but its SDK is not installed: pip install 'maeum[traces]'."
         ) from error
     except ValueError as error:
         raise SettingsInvalid(
             f"A variable of OpenTelemetry (OTEL_...) has a wrong value: {str(error).rstrip('.')}."
         ) from error
+
+
+# Spans
+
+
+class Traces:
+    """Makes spans and exports them from a background thread. Sets nothing global."""
+
+    def __init__(self, exporter: "SpanExporter") -> None:
+        from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        resource = Resource.create()
+        if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+            resource = resource.merge(Resource({SERVICE_NAME: "maeum"}))
+        self._provider = TracerProvider(
+            resource=resource.merge(Resource({SERVICE_VERSION: __version__})), shutdown_on_exit=False
+        )
+        self._provider.add_span_processor(BatchSpanProcessor(cast("SpanExporter", _SaidOnce(exporter))))
+        self._tracer = self._provider.get_tracer("maeum", __version__)
+
+    @classmethod
+    def to(cls, exporter: Exporter) -> "Traces":
+        """Traces to `exporter`, configured by the SDK's variables.
+
+        Raises ImportError without the SDK, ValueError for a variable that the SDK cannot read.
+        """
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+        return cls(OTLPSpanExporter() if exporter == "otlp" else ConsoleSpanExporter())
+
+    def start(self, method: str, parent: SpanContext | None) -> "RequestSpan":
+        """The span of a request that begins now, below `parent`, its sender's."""
+        return RequestSpan(self._tracer, method, parent)
+
+    def close(self, timeout_s: float = _CLOSE_S) -> None:
+        """Exports the remaining spans, for at most `timeout_s`; spans not exported by then are lost."""
+        # The SDK's own bound is 30 s.
+        closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        closing.start()
+        closing.join(timeout_s)
+
+
+class RequestSpan:
+    """The server's span of one request, with a child for each of its stages."""
+
+    def __init__(self, tracer: Tracer, method: str, parent: SpanContext | None) -> None:
+        self._tracer = tracer
+        self._method = method if method in METHODS else "_OTHER"
+        self._began, self._started_ns = perf_counter(), time_ns()
+        self._span = tracer.start_span(
+            self._method,
+            Context() if parent is None else set_span_in_context(NonRecordingSpan(parent), Context()),
+            SpanKind.SERVER,
+            {"http.request.method": self._method},
+            start_time=self._started_ns,
+        )
+
+    @property
+    def context(self) -> SpanContext:
+        return self._span.get_span_context()
+
+    def end(
+        self,
+        *,
+        route: str | None,
+        status: int,
+        problem: str | None,
+        request_id: str,
+        timing_ms: Mapping[str, float],
+        answered: float | None,
+    ) -> None:
+        """Ends the span now.
+
+        `route` is the route's template, `problem` the code of an error that was answered, `timing_ms` the milliseconds
+        of those of STAGES that have run, `answered` the `perf_counter` time at which the answer began. Stages are laid
+        end to end, the last one ending at `answered`.
+        """
+        span = self._span
+        if not span.is_recording():
+            span.end()
+            return
+        if route is not None:
+            span.update_name(f"{self._method.replace('_OTHER', 'HTTP')} {route}")
+            span.set_attribute("http.route", route)
+        span.set_attributes({"http.response.status_code": status, "maeum.request_id": request_id})
+        if problem is not None:
+            span.set_attribute("error.type", problem)
+            if status >= 500:  # by OpenTelemetry's conventions 4xx, the sender's own mistake, leaves it unset
+                span.set_status(Status(StatusCode.ERROR, problem))
+        ended_ns = self._at(perf_counter())
+        self._add_stages(timing_ms, ended_ns if answered is None else self._at(answered))
+        span.end(ended_ns)
+
+    def _add_stages(self, timing_ms: Mapping[str, float], ended_ns: int) -> None:
+        above = set_span_in_context(self._span, Context())
+        for stage in reversed([stage for stage in STAGES if stage in timing_ms]):
+            started_ns = max(self._started_ns, ended_ns - round(timing_ms[stage] * 1e6))
+            self._tracer.start_span(stage, above, start_time=started_ns).end(ended_ns)
+            ended_ns = started_ns
+
+    def _at(self, moment: float) -> int:
+        """A `perf_counter` time as nanoseconds since 1970, by this span's own start: a clock that never jumps."""
+        return self._started_ns + round((moment - self._began) * 1e9)
+
+
+class _SaidOnce:
+    """A SpanExporter that logs one line when the collector stops taking spans and one when it takes them again.
+
+    The SDK's many lines about the same are silenced. No subclass, as the SDK is imported late.
+    """
+
+    def __init__(self, exporter: "SpanExporter") -> None:
+        self._exporter = exporter
+        self._reached = True
+        for name in ("opentelemetry.exporter", "opentelemetry.sdk"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+    def export(self, spans: "Sequence[ReadableSpan]") -> "SpanExportResult":
+        result = self._exporter.export(spans)
+        reached = result.name == "SUCCESS"
+        if reached != self._reached:
+            self._reached = reached
+            if reached:
+                _log.warning("Traces are sent again.")
+            else:
+                _log.warning("Traces cannot be sent: the collector does not take them. Requests are not affected.")
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()

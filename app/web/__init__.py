@@ -1,1 +1,1 @@
-"""HTTP: routes, what surrounds them, and the process that serves them."""
+"""HTTP: routes, middleware, and the server process."""

@@ -1,7 +1,7 @@
-"""Who may ask: keys and rate limits, checked before a request's body is read, and how the document describes keys.
+"""Access: keys and rate limits, checked before a request's body is read, and their place in the OpenAPI document.
 
-What a key is, is `app.web.keys`'; how requests are counted is `app.web.rates`'. Where the service may listen without
-keys is `app.web.server`'s.
+`app.web.keys` has the keys, `app.web.rates` the counts; `app.web.server` checks where the service may listen without
+keys.
 """
 
 from collections.abc import Iterable
@@ -24,13 +24,13 @@ from ..settings import Settings
 from .keys import Key, KeyRing
 from .problems import openapi_responses, problem_response
 from .rates import RateLimits
-from .state import route_path
+from .state import request_state, route_path
 
 _POLICY_VIOLATION = 1008
 
 
 def add_access(app: FastAPI, settings: Settings) -> None:
-    """Makes `app` ask for keys and keep to rate limits, as the settings say. Raises SettingsInvalid."""
+    """Makes `app` require keys and apply rate limits as set. Raises SettingsInvalid."""
     open_paths = OpenPaths(settings.open_paths)
     keys = None if settings.keys_file is None else KeyRing(settings.keys_file)
     app.add_middleware(AccessMiddleware, keys=keys, rates=RateLimits(settings), open_paths=open_paths)
@@ -39,34 +39,34 @@ def add_access(app: FastAPI, settings: Settings) -> None:
 
 
 class OpenPaths:
-    """The paths that need no key, with all below them. Raises SettingsInvalid for what is no path, and for `/`."""
+    """The paths that need no key, with all paths below them. Raises SettingsInvalid for an invalid path and for `/`."""
 
     def __init__(self, text: str) -> None:
         paths = [path.strip() for path in text.split(",") if path.strip()]
-        # The page of the documentation is nothing without what it loads.
+        # The documentation page needs the files that it loads.
         paths += ["/openapi.json", "/static-offline-docs"] if "/docs" in paths else []
         self._open = [_segments(path.removesuffix("/")) for path in paths]
         for path, segments in zip(paths, self._open, strict=True):
             if not path.startswith("/") or not segments or {"", ".", ".."} & set(segments):
                 raise SettingsInvalid(
-                    f"MAEUM_OPEN_PATHS names {path!r}: paths must be such as /health,/docs. "
-                    "To ask nobody for a key, leave MAEUM_KEYS_FILE unset."
+                    f"MAEUM_OPEN_PATHS has {path!r}: write paths as in /health,/docs. "
+                    "To require no keys at all, leave MAEUM_KEYS_FILE unset."
                 )
 
     def __contains__(self, path: str) -> bool:
         segments = _segments(path)
-        # What another reader of the path could take for a different one is not open.
+        # A path that another program may read as a different one is not open.
         if "" in segments[:-1] or {".", ".."} & set(segments):
             return False
         return any(segments[: len(each)] == each for each in self._open)
 
 
 class AccessMiddleware:
-    """Lets a request through that has a key, where there are `keys`, and that the rate limits have room for.
+    """Lets a request through that is within the rate limits and, where there are `keys`, has a valid key.
 
-    The key's name is then `scope["state"]["key_name"]`, None where none was asked for. Open paths and CORS preflights,
-    which can carry no key, are neither asked for one nor counted. /admin takes a key marked admin and is never open. No
-    WebSocket is served, so none is let through. Stands inside ObserveMiddleware.
+    The key's name goes into the request's state. Open paths, and CORS preflights, which can carry no key, need no key
+    and are not counted. /admin requires a key marked admin and is never open. No WebSocket is served, so none is let
+    through. Must be inside ObserveMiddleware.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing | None, rates: RateLimits, open_paths: OpenPaths) -> None:
@@ -80,7 +80,6 @@ class AccessMiddleware:
             await WebSocketClose(_POLICY_VIOLATION)(scope, receive, send)
             return
         if scope["type"] == "http":
-            scope.setdefault("state", {})["key_name"] = None
             path = route_path(scope)
             admin = _is_admin(path)
             if not _is_preflight(scope) and (admin or path not in self.open_paths):
@@ -91,8 +90,8 @@ class AccessMiddleware:
         await self.app(scope, receive, send)
 
     async def _refusal(self, scope: Scope, admin: bool) -> ASGIApp | None:
-        """The answer to a request that may not go on, None for one that may, whose key's name is then in the state."""
-        request_id: str = scope["state"]["request_id"]
+        """The answer that refuses the request; None where it may pass, and its key's name is in the state."""
+        state = request_state(scope)
         key: Key | None = None
         unidentified: MaeumError | None = None
         if self.keys is not None:
@@ -103,17 +102,17 @@ class AccessMiddleware:
         name = key and key.name
         wait = await (self.rates.take(name) if unidentified is None else self.rates.take_refused())
         if wait:
-            return problem_response(RateLimited(), request_id, {"Retry-After": str(wait)})
+            return problem_response(RateLimited(), state.request_id, {"Retry-After": str(wait)})
         if unidentified is not None:
-            return problem_response(unidentified, request_id, {"WWW-Authenticate": "Bearer"})
-        scope["state"]["key_name"] = name
+            return problem_response(unidentified, state.request_id, {"WWW-Authenticate": "Bearer"})
+        state.key_name = name
         if admin and key is not None and not key.admin:
-            return problem_response(KeyNotAdmin(), request_id)
+            return problem_response(KeyNotAdmin(), state.request_id)
         return None
 
 
 def _identified(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> Key:
-    """The key that a request came with. Raises KeyMissing, and KeyUnknown also for two different ones."""
+    """The key of a request. Raises KeyMissing without one, KeyUnknown for an unknown one or two different ones."""
     sent = set()
     for name, value in headers:
         text = value.decode("latin-1").strip()
@@ -135,12 +134,12 @@ def _identified(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> Key:
 
 
 def _segments(path: str) -> tuple[str, ...]:
-    """What stands behind each slash: `/health/live` is health and live."""
+    """The part after each slash: `/health/live` has health and live."""
     return tuple(path.split("/")[1:])
 
 
 def _is_admin(path: str) -> bool:
-    # Rather too many than too few: the router knows only /admin as it is written here.
+    # Stricter than the router, which knows only the exact spelling /admin.
     return next(filter(None, _segments(path)), "").casefold() == "admin"
 
 
@@ -150,7 +149,7 @@ def _is_preflight(scope: Scope) -> bool:
 
 
 def _add_security(app: FastAPI, open_paths: OpenPaths) -> None:
-    """Describes both headers in the OpenAPI document, so that the page of the documentation asks for a key."""
+    """Describes both headers in the OpenAPI document, so that the documentation page asks for a key."""
     described = app.openapi
 
     def with_security() -> dict[str, Any]:

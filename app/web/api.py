@@ -1,4 +1,4 @@
-"""The HTTP service: its routes and what surrounds them. What answers is `app.service`, what it says `app.answer`."""
+"""The HTTP service: its routes, their documentation and their middleware. `app.service` gives the answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,8 +14,8 @@ from starlette.types import Scope
 
 from .. import __version__
 from ..answer import ModelName
+from ..engine.load import Model
 from ..errors import MaeumError, NotReady, ReloadFailed
-from ..pipeline import Pipeline
 from ..service import Service
 from ..settings import Settings
 from ..telemetry.metrics import Metrics
@@ -34,31 +34,54 @@ from .schemas import (
     ReloadRequest,
     ReloadResponse,
 )
+from .state import request_state
 
 _DESCRIPTION = """\
-Arousal from the voice, valence from the words, an emotion from both, for one Korean utterance.
+Emotion of Korean utterances: arousal from audio, valence from a transcript, an emotion from either or both.
 
-Every failure answers as `application/problem+json` (RFC 9457) with a stable `code` and the `request_id`, which is also
-in the header `X-Request-ID`; a request may bring its own.
+| field | scale | needs |
+| --- | --- | --- |
+| `arousal` | {low} (calm) to {high} (excited) | audio |
+| `valence` | {low} (negative) to {high} (positive) | transcript |
+| `emotion.probabilities` | 0 to 1, calibrated on validation data; they sum to 1 | audio, transcript or both |
+
+The ends of the two scales and the emotion classes are the model's: `manifest.scale` and `manifest.emotion.classes` of
+`GET /model`. An answer with `warnings` is less reliable.
+
+Every failure is `application/problem+json` (RFC 9457) with a stable `code` and the `request_id`, which is also in the
+header `X-Request-ID`. A request may set that header itself.
 """
 
-# Described without null: a form cannot hold one, and for it the documentation's page would not offer to choose a file.
+_TAGS = [
+    {"name": "Prediction", "description": "Emotion, arousal and valence of an utterance."},
+    {"name": "Model", "description": "The served model: its classes, scales, limits and measured quality."},
+    {"name": "Health", "description": "Probes for load balancers and supervisors."},
+    {"name": "Operations", "description": "For the operator: metrics, and exchanging the model."},
+]
+
+# Described without null: a form cannot hold one, and with it the documentation page offers no file chooser.
 AudioField = Annotated[
     UploadFile | None,
     File(
-        description="One utterance: WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC), WebM "
-        "(Opus, Vorbis) or AMR; any rate."
+        description="One utterance as WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC), WebM "
+        "(Opus, Vorbis) or AMR, at any sample rate from 1 to 768 kHz. Channels are mixed to mono."
     ),
     WithJsonSchema({"type": "string", "format": "binary"}),
 ]
 TranscriptField = Annotated[
     str | None,
-    Form(description="What is said in it. KEMDy20's tags are removed.", examples=["아 진짜 왜 그러는 거야"]),
+    Form(
+        description="What is said in it, in Korean. KEMDy20's tags are removed.",
+        examples=["아 진짜 왜 그러는 거야"],
+    ),
     WithJsonSchema({"type": "string"}),
 ]
 TimeoutField = Annotated[
     str | None,
-    Header(description="Seconds after which the answer is of no use; the request is then given up."),
+    Header(
+        description="Seconds from the request's first byte after which it is cancelled, with `deadline_exceeded`. The "
+        "service has an upper bound."
+    ),
     WithJsonSchema({"type": "number", "exclusiveMinimum": 0}),
 ]
 
@@ -73,7 +96,13 @@ CurrentService = Annotated[Service, Depends(service_of)]
 routes = APIRouter(route_class=FormRoute)
 
 
-@routes.post("/predict", responses=openapi_responses(*PREDICT_ERRORS))
+@routes.post(
+    "/predict",
+    tags=["Prediction"],
+    summary="Predict emotion, arousal and valence of an utterance",
+    response_description="The prediction",
+    responses=openapi_responses(*PREDICT_ERRORS),
+)
 async def predict(
     request: Request,
     service: CurrentService,
@@ -81,35 +110,51 @@ async def predict(
     transcript: TranscriptField = None,
     x_request_timeout: TimeoutField = None,
 ) -> PredictResponse:
-    """Judges one utterance by its audio, its transcript, or both.
+    """Takes one utterance as audio, as a transcript, or as both.
 
-    Without audio `arousal` is null, without a transcript `valence` is; the emotion is judged by what there is.
+    `arousal` is null without audio, `valence` without a transcript; `emotion` uses whichever was sent. Audio
+    or text beyond the model's input limits is cut, with a warning.
     """
     work = service.predict(None if audio is None else audio.file, transcript)
-    answer = await while_wanted(work, request.state.deadline, request.receive)
-    request.state.timing = answer.timing_ms
-    return PredictResponse(**dict(answer), request_id=request.state.request_id)
+    state = request_state(request.scope)
+    answer = await while_wanted(work, state.deadline, request.receive)
+    state.timing_ms = answer.timing_ms.model_dump()
+    return PredictResponse(**dict(answer), request_id=state.request_id)
 
 
 @routes.head("/health/live", include_in_schema=False)
-@routes.get("/health/live")
+@routes.get(
+    "/health/live", tags=["Health"], summary="Check that the process runs", response_description="The process runs"
+)
 async def live() -> Live:
-    """Answers as long as the process does."""
+    """Liveness: 200 as long as the process answers. Restart a process that does not."""
     return Live()
 
 
 @routes.head("/health/ready", include_in_schema=False)
-@routes.get("/health/ready", responses=openapi_responses(NotReady))
+@routes.get(
+    "/health/ready",
+    tags=["Health"],
+    summary="Check whether to send requests here",
+    response_description="Requests may be sent here",
+    responses=openapi_responses(NotReady),
+)
 async def ready(service: CurrentService) -> Ready:
-    """Answers 200 when the model is loaded, checked against its SHA-256, warmed, and new requests should come here."""
+    """Readiness: 200 once the model is loaded, checked against its SHA-256 and warmed up, and 503 before a stop."""
     service.check_ready()
     return Ready()
 
 
-@routes.get("/model", responses=openapi_responses(NotReady))
+@routes.get(
+    "/model",
+    tags=["Model"],
+    summary="Describe the served model",
+    response_description="The model's manifest and card",
+    responses=openapi_responses(NotReady),
+)
 async def model(service: CurrentService) -> ModelResponse:
-    """The manifest and the card of the model being served."""
-    served = service.pipeline.model
+    """The manifest (classes, scale, input limits, evaluation) and the card of the served model."""
+    served = service.model
     return ModelResponse(
         manifest=served.manifest, card=served.card, precision=served.precision, provider=served.provider
     )
@@ -123,9 +168,15 @@ async def root() -> RedirectResponse:
 metrics_routes = APIRouter()
 
 
-@metrics_routes.get("/metrics", response_class=PlainTextResponse)
+@metrics_routes.get(
+    "/metrics",
+    tags=["Operations"],
+    summary="Scrape the metrics",
+    response_description="Metrics as text",
+    response_class=PlainTextResponse,
+)
 async def metrics(service: CurrentService) -> Response:
-    """What is counted and measured, in Prometheus' text format."""
+    """Counters, gauges and histograms in Prometheus' text format."""
     service.measure()
     body, media_type = await asyncio.to_thread(service.metrics.render)
     return Response(body, media_type=media_type)
@@ -134,12 +185,18 @@ async def metrics(service: CurrentService) -> Response:
 admin_routes = APIRouter(prefix="/admin")
 
 
-@admin_routes.post("/reload", responses=openapi_responses(ReloadFailed))
+@admin_routes.post(
+    "/reload",
+    tags=["Operations"],
+    summary="Exchange the model without failing a request",
+    response_description="The model that is served now",
+    responses=openapi_responses(ReloadFailed),
+)
 async def reload(service: CurrentService, asked: ReloadRequest) -> ReloadResponse:
-    """Loads a model and serves it from then on, without a failed request; answers when that is done.
+    """Loads a model, serves it in place of the current one, and answers when that is done.
 
-    `{}` asks for the model of the settings, which for a NAME is its newest version by then. The body must be said to be
-    JSON, which a page of another site cannot do unasked.
+    `{}` loads the model of the settings; where that is a NAME, its newest version. The body must have the content type
+    `application/json`, which a page of another site cannot send without permission.
     """
     manifest = await service.reload(asked.model)
     return ReloadResponse(model=ModelName(name=manifest.name, version=manifest.version))
@@ -147,16 +204,16 @@ async def reload(service: CurrentService, asked: ReloadRequest) -> ReloadRespons
 
 def create_app(
     settings: Settings | None = None,
-    pipeline: Pipeline | None = None,
-    on_loaded: Callable[[Pipeline | MaeumError], None] | None = None,
+    model: Model | None = None,
+    on_loaded: Callable[[Model | MaeumError], None] | None = None,
 ) -> FastAPI:
-    """Builds the service. Nothing is loaded before it starts; then the model is, while /health/live already answers.
+    """Builds the service. It loads the model when it starts, while /health/live already answers.
 
-    `pipeline` is served as it is, in place of the settings' model. `on_loaded` is told the pipeline, or why there is
-    none. Raises SettingsInvalid.
+    `model` is served in place of the settings' model. `on_loaded` is called once, with the model or the error that
+    prevented it. Raises SettingsInvalid.
     """
     settings = settings or Settings.load()
-    service = Service(settings, Metrics(settings.max_queue), pipeline)
+    service = Service(settings, Metrics(settings.max_queue), model)
     traces = open_traces()
 
     @asynccontextmanager
@@ -172,13 +229,13 @@ def create_app(
         redoc_url=None,
         title="Maeum",
         version=__version__,
-        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
         lifespan=lifespan,
-        # A long transcript is refused as such, not as a part that is too large.
+        # So that a long transcript is `transcript_too_long`, not a form part that is too large.
         form_limits={"max_part_size": settings.max_body_bytes},
-        # The framework's own spans and logs hold paths and messages as they were sent; ours are `app.web.observe`'s.
+        # The framework's spans and logs would hold paths and messages as sent; `app.web.observe` makes ours.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-        # Without this the page may send the document to a validator on the internet.
+        # Else the page may send the document to a validator on the internet.
         swagger_ui_parameters={"validatorUrl": None},
     )
     app.state.service = service
@@ -190,7 +247,7 @@ def create_app(
     for router in served:
         app.include_router(router)
     add_handlers(app)
-    _describe_form(app, settings)
+    _describe(app, settings, service)
     # The last added is the outermost.
     app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), metrics=service.metrics)
     add_access(app, settings)
@@ -200,12 +257,20 @@ def create_app(
     return app
 
 
-def _describe_form(app: FastAPI, settings: Settings) -> None:
-    """Says in the OpenAPI document what the framework cannot: that a form holds something, and nothing else."""
+def _describe(app: FastAPI, settings: Settings, service: Service) -> None:
+    """Adds to the OpenAPI document the served model's scale, and that a form has a field at least and no unknown ones.
+
+    The document is made anew at each request, since the model may have been exchanged.
+    """
     described = app.openapi
 
-    def with_form() -> dict[str, Any]:
+    def completed() -> dict[str, Any]:
         document = described()
+        try:
+            low, high = (f"{end:g}" for end in service.model.manifest.scale)
+        except NotReady:
+            low, high = "lowest", "highest"
+        document["info"]["description"] = _DESCRIPTION.format(low=low, high=high)
         body = document["paths"]["/predict"]["post"]["requestBody"]
         body["required"] = True
         (schema,) = [schema for name, schema in document["components"]["schemas"].items() if name.startswith("Body_")]
@@ -213,11 +278,11 @@ def _describe_form(app: FastAPI, settings: Settings) -> None:
         schema["properties"]["transcript"]["maxLength"] = settings.max_transcript_characters
         return document
 
-    app.openapi = with_form  # type: ignore[method-assign] # as FastAPI documents it
+    app.openapi = completed  # type: ignore[method-assign] # as FastAPI documents it
 
 
 def _admit(service: Service) -> Callable[[Scope], None]:
-    """Refuses, before its body is read, a request that would be refused after it."""
+    """Refuses a request before its body is read, where it would be refused afterwards."""
 
     def admit(scope: Scope) -> None:
         if scope["path"] == "/predict" and scope["method"] == "POST":

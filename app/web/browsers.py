@@ -1,6 +1,6 @@
-"""What browsers are told: which pages may call the service (CORS), and what they may do with its answers.
+"""Headers for browsers: which pages may call the service (CORS), and what browsers may do with its answers.
 
-Strict-Transport-Security is not sent: that belongs to the proxy that ends TLS, which alone knows that there is TLS.
+Strict-Transport-Security is not sent: it belongs to the proxy that ends TLS, as only the proxy knows of it.
 """
 
 import base64
@@ -16,7 +16,7 @@ from ..errors import SettingsInvalid
 from ..settings import Settings
 from .state import route_path
 
-# As browsers write it: lower case, no path, and no port where it is the scheme's own.
+# As browsers write it: lower case, no path, and no port that is the scheme's default.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9]\d{0,4})?")
 _DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
 
@@ -27,7 +27,7 @@ _ON_EVERY_ANSWER = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
-    # For pages that embed without asking; those that ask, by CORS, are not held to it.
+    # For pages that embed an answer without CORS; requests with CORS are not affected.
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
@@ -38,7 +38,7 @@ _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 def add_pages(app: FastAPI, settings: Settings) -> None:
     """Adds CORS where the settings name origins, and the headers for browsers. Raises SettingsInvalid.
 
-    Call it last: these belong outermost, so that pages can read every answer, failures too.
+    Call it last: these belong outermost, so that pages can read every answer, including failures.
     """
     origins = _origins(settings.cors_origins)
     if origins:
@@ -53,9 +53,9 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
 
 
 class BrowserHeadersMiddleware:
-    """Tells browsers to take every answer for what it says it is, to keep none, to frame none and to load nothing.
+    """Makes browsers trust the content type, cache and frame no answer, and load nothing from one.
 
-    The page of the documentation may load its own files and run its one inline script, which is named by its hash.
+    The documentation page may load its own files and run its one inline script, which is allowed by its hash.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -74,7 +74,7 @@ class BrowserHeadersMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers.update(_ON_EVERY_ANSWER)
                 headers["Content-Security-Policy"] = _DATA_POLICY
-                if "etag" not in headers:  # files may be kept, as they can be asked for anew by their tag
+                if "etag" not in headers:  # files may be cached, as their tag shows whether they have changed
                     headers.setdefault("Cache-Control", "no-store")
                 if docs and headers.get("content-type", "").startswith("text/html"):
                     held = message
@@ -89,7 +89,7 @@ class BrowserHeadersMiddleware:
 
 
 def _docs_policy(page: bytes) -> str:
-    """A policy under which Swagger UI works: it sets styles inline, and its styles hold images as data."""
+    """A policy that Swagger UI works with: it sets inline styles, and its style sheet has images as data URLs."""
     digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in _SCRIPT.findall(page)]
     scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in digests)])
     return (
@@ -104,7 +104,7 @@ def _origins(text: str) -> list[str]:
     for origin in origins:
         if origin != "*" and (not _ORIGIN.fullmatch(origin) or _DEFAULT_PORT.fullmatch(origin)):
             raise SettingsInvalid(
-                f"MAEUM_CORS_ORIGINS names {origin!r}: an origin is scheme://host or scheme://host:port in lower case, "
+                f"MAEUM_CORS_ORIGINS has {origin!r}: an origin is scheme://host or scheme://host:port in lower case, "
                 "without a path and without the scheme's usual port, or * for any."
             )
     return origins

@@ -1,9 +1,9 @@
-"""One connection of the server: uvicorn's, with bounds on what it leaves open.
+"""One connection of the server: uvicorn's, with the bounds that it lacks.
 
-uvicorn waits forever for the headers of a request, for the rest of a body whose answer is already given, and for a
-client to read its answer; each lets a few slow clients fill the table of open files. It keeps all that a client sends
-after a body (trailers), and takes the body of a request that offers another protocol (`Upgrade: h2c`, as curl's --http2
-and Java do) for the next request. Its own answer to what is no HTTP is not a problem document.
+uvicorn waits forever for the headers of a request, for the rest of a body that is already answered, and for a client to
+read its answer; with each, a few slow clients fill the table of open files. It keeps everything that a client sends
+after a body (trailers). It takes the body of a request that offers another protocol (`Upgrade: h2c`, as curl's --http2
+and Java do) for the next request. Its answer to invalid HTTP is not a problem document.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from ..errors import HeadersTooLarge, HttpInvalid, MaeumError
 from .problems import problem_response
 
 MAX_HEADER_BYTES = 65_536
-# For each byte of a body so many others may come between its chunks; the smallest chunk has 5 around its one.
+# Bytes of chunked framing allowed per byte of body; the smallest chunk has 5 around its one.
 _AROUND = 8
-# How long an idle connection stays when the server stops: its client may be about to send what it thinks is taken.
+# How long an idle connection stays open when the server stops: its client may be sending a request already.
 _LAST_S = 1.0
 
 
 class Connection(HttpToolsProtocol):
-    """Closes what does not send its headers, or the rest of its body after the answer, within `header_timeout_s`, and
-    what reads nothing of its answers for as long.
+    """Closes a client that does not send its headers, or the rest of an answered body, within `header_timeout_s`, and
+    one that reads nothing of its answer for that long.
 
-    While `draining()`, every answer also ends its connection, so that clients look for another server. `refused` is
-    told the code of what is answered here, as such requests never reach the app.
+    While `draining()`, every answer also closes its connection, so that clients move to another server. `refused` gets
+    the code of each problem answered here, as these requests never reach the app.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Connection(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._in_headers = False
         self._data = b""
-        self._spare_bytes = MAX_HEADER_BYTES  # that may come and are no body
+        self._spare_bytes = MAX_HEADER_BYTES  # that may still arrive outside a body
         self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -58,7 +58,7 @@ class Connection(HttpToolsProtocol):
         self._wait_no_more()
         self._read_again()
         super().connection_lost(exc)
-        # uvicorn tells only the latest request, and another one may be under way before it.
+        # uvicorn tells only the latest request, and an earlier one may still be running.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -73,7 +73,7 @@ class Connection(HttpToolsProtocol):
         if self._spare_bytes < 0:
             self._refuse(HeadersTooLarge())
         elif self._is_idle() and self._timer is None and self.timeout_keep_alive_task is None:
-            self._wait()  # what came is no request yet, such as empty lines
+            self._wait()  # nothing of a request yet, such as empty lines
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -81,7 +81,7 @@ class Connection(HttpToolsProtocol):
         self._wait()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_headers:  # what comes later, after a body, nobody reads
+        if self._in_headers:  # trailers are dropped
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -117,7 +117,7 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.transport.is_closing():  # else the rest, too, must be read in time
+        if not self.transport.is_closing():  # else the rest must be read in time too
             self._read_again()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -134,10 +134,10 @@ class Connection(HttpToolsProtocol):
         self._refuse(HttpInvalid())
 
     def _should_upgrade(self) -> bool:
-        return True  # asked where the parser saw such an offer: the request is then left to the following
+        return True  # called where a request has such a header; `handle_websocket_upgrade` declines it
 
     def handle_websocket_upgrade(self) -> None:
-        """Declines the offer, by reading the request again without it: the parser reads no body after one."""
+        """Declines the offer by parsing the request again without it: the parser reads no body after an offer."""
         offered = sys.exception()
         if self.parser.get_method() == b"CONNECT" or not isinstance(offered, HttpParserUpgrade):
             self._refuse(HttpInvalid())
@@ -156,7 +156,7 @@ class Connection(HttpToolsProtocol):
             self._close()
 
     def _close(self) -> None:
-        """Closes, and breaks off where the client does not read what is left."""
+        """Closes the connection once the client has read the rest, and aborts it if the client does not."""
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self.pause_writing()

@@ -1,6 +1,6 @@
-"""Reads the form of a request: in memory, strictly, and with a code for each way in which it can be wrong.
+"""Reads the form of a request: in memory, strictly, with a code for each way in which it can be wrong.
 
-The framework's own reader writes uploads over 1 MB to disk, takes unknown fields in silence and the last of several,
+The framework's own reader writes uploads over 1 MB to disk, ignores unknown fields, takes the last of repeated fields,
 and reads text that is not UTF-8 as Latin-1.
 """
 
@@ -21,12 +21,12 @@ from ..errors import (
     UnknownField,
 )
 
-# More parts than a right form can have, so that what is wrong with it can be told; fewer than cost anything.
+# More parts than a valid form has, so that its error can be named; few enough to cost nothing.
 MAX_PARTS = 16
 
 
 class Refusal(HTTPException):
-    """`error` in the one kind of exception that the framework lets pass while it reads a form."""
+    """Carries `error` through the framework, which lets only an HTTPException pass while it reads a form."""
 
     def __init__(self, error: MaeumError) -> None:
         super().__init__(error.status)
@@ -48,11 +48,11 @@ class _MemoryParser(MultiPartParser):
 
 
 class FormRequest(Request):
-    """A request whose multipart form is read into memory, and holds each of its known fields once."""
+    """A request whose form is read into memory and has each known field at most once, and no others."""
 
     fields: frozenset[str]
 
-    # The framework's own returns an awaitable that is also a context manager, which nobody needs here.
+    # The framework's own returns an awaitable that is also a context manager, which is not needed here.
     async def form(self, *, max_part_size: int, **_: Any) -> FormData:  # type: ignore[override]
         """Reads the form. Raises Refusal."""
         if self._form is None:

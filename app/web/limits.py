@@ -1,7 +1,7 @@
-"""Bounds on a request: its size, the time it takes to arrive, what all bodies hold together, and how long it is wanted.
+"""Bounds on a request: the size of its body, its time to arrive, the memory of all bodies, and its deadline.
 
-Plain ASGI, so that a body is refused while it streams. The deadline (`scope["state"]["deadline"]`) counts from the
-first byte, so an upload counts towards it.
+Plain ASGI, so that a body is refused while it streams. A deadline counts from the request's first byte, so it includes
+the upload.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from ..settings import Settings
 from ..telemetry.metrics import Metrics
 from .forms import Refusal
 from .problems import problem_response
+from .state import request_state
 
 Answer = TypeVar("Answer")
 
@@ -32,9 +33,9 @@ TIMEOUT_HEADER = "X-Request-Timeout"
 
 
 class UploadMiddleware:
-    """Refuses bodies that are too large, too slow, or more than there is room for.
+    """Sets the deadline of a request, and refuses a body that is too large or too slow, or does not fit in memory.
 
-    `admit(scope)` may refuse a request by raising a MaeumError, before any of its body is read and while it is.
+    `admit(scope)` may refuse a request by raising a MaeumError, before its body is read and while it arrives.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, admit: Callable[[Scope], None], metrics: Metrics) -> None:
@@ -48,44 +49,36 @@ class UploadMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        settings, headers = self._settings, Headers(scope=scope)
+        headers, state = Headers(scope=scope), request_state(scope)
+        started = asyncio.get_running_loop().time()
         try:
-            started = asyncio.get_running_loop().time()
-            deadline = scope["state"]["deadline"] = started + self._allowed_s(headers)
+            state.deadline = started + self._allowed_s(headers)
             announced = headers.get("content-length", "")
-            if announced.isdecimal() and int(announced) > settings.max_body_bytes:
-                raise self._too_large()
+            self._check_size(int(announced) if announced.isdecimal() else 0)
             self._admit(scope)
         except MaeumError as error:
-            await problem_response(error, scope["state"]["request_id"])(scope, receive, send)
+            await problem_response(error, state.request_id)(scope, receive, send)
             return
-        arrives_until = min(deadline, started + settings.upload_timeout_s)
+        arrives_until = started + self._settings.upload_timeout_s
         received, complete = 0, False
 
+        # The framework reads a form inside a `try` that lets only a Refusal through.
         async def receive_bounded() -> Message:
             nonlocal received, complete
             if complete:
                 return await receive()
             try:
-                async with asyncio.timeout_at(arrives_until):
-                    message = await receive()
-            except TimeoutError:
-                slow = UploadTooSlow(f"The request must arrive whole within {settings.upload_timeout_s:g} s.")
-                raise Refusal(DeadlineExceeded() if arrives_until == deadline else slow) from None
-            if message["type"] == "http.disconnect":
-                raise Refusal(ClientGone())
-            try:
-                self._admit(scope)  # again: what there was room for when it began may be in the way by now
+                message = await self._arrived(receive, arrives_until, state.deadline)
+                self._admit(scope)  # again: since the request began, others may have taken its room
+                size = len(message.get("body", b""))
+                received += size
+                self._hold(size)
+                complete = not message.get("more_body", False)
+                self._check_size(received)
+                if self._held_bytes > self._settings.max_upload_bytes:
+                    raise UploadsFull
             except MaeumError as error:
-                raise Refusal(error) from error
-            size = len(message.get("body", b""))
-            received += size
-            self._hold(size)
-            complete = not message.get("more_body", False)
-            if received > settings.max_body_bytes:
-                raise Refusal(self._too_large())
-            if self._held_bytes > settings.max_upload_bytes:
-                raise Refusal(UploadsFull())
+                raise Refusal(error) from None
             return message
 
         try:
@@ -93,12 +86,31 @@ class UploadMiddleware:
         finally:
             self._hold(-received)
 
+    async def _arrived(self, receive: Receive, arrives_until: float, deadline: float) -> Message:
+        """The next part of a body. Raises UploadTooSlow, DeadlineExceeded, ClientGone."""
+        try:
+            async with asyncio.timeout_at(min(arrives_until, deadline)):
+                message = await receive()
+        except TimeoutError:
+            if deadline <= arrives_until:
+                raise DeadlineExceeded from None
+            most = f"The request must arrive whole within {self._settings.upload_timeout_s:g} s."
+            raise UploadTooSlow(f"{most} {UploadTooSlow.sentence}") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message
+
     def _hold(self, size: int) -> None:
         self._held_bytes += size
         self._metrics.uploading(self._held_bytes)
 
+    def _check_size(self, size: int) -> None:
+        most = self._settings.max_body_bytes
+        if size > most:
+            raise BodyTooLarge(f"The request may have at most {most / 1e6:g} MB. {BodyTooLarge.sentence}")
+
     def _allowed_s(self, headers: Headers) -> float:
-        """Seconds that the sender waits. Raises TimeoutInvalid."""
+        """Seconds from the first byte to the deadline. Raises TimeoutInvalid."""
         asked = headers.get(TIMEOUT_HEADER)
         if asked is None:
             return self._settings.timeout_s
@@ -110,15 +122,11 @@ class UploadMiddleware:
             raise TimeoutInvalid
         return min(seconds, self._settings.max_timeout_s)
 
-    def _too_large(self) -> BodyTooLarge:
-        megabytes = self._settings.max_body_bytes / 1e6
-        return BodyTooLarge(f"The request may have at most {megabytes:g} MB. Send one utterance, or a smaller format.")
-
 
 async def while_wanted(work: Coroutine[Any, Any, Answer], deadline: float, receive: Receive) -> Answer:
     """The result of `work`, which is cancelled at `deadline` (the loop's time) or when the client goes away.
 
-    `receive` is the request's, its body read. Raises DeadlineExceeded, ClientGone.
+    `receive` is that of a request whose body has been read. Raises DeadlineExceeded, ClientGone.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_has_left(receive))

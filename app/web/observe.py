@@ -1,7 +1,7 @@
-"""What is known of every request: its id and place in a trace, its line in the log, its numbers, its span.
+"""Observes every request: its id and trace, its log line, its metrics and its span.
 
-Plain ASGI, so that bodies and answers stream through. It reads no body and knows no path: what it writes and counts is
-the template of the route.
+Plain ASGI, so that bodies and answers stream through. It reads no body and records no path, only the template of the
+route.
 """
 
 import asyncio
@@ -9,15 +9,13 @@ import logging
 import random
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..answer import Timing
 from ..errors import (
     ClientGone,
     InternalError,
@@ -31,20 +29,26 @@ from ..telemetry.metrics import (
     STAGES,
     Metrics,
 )
-from ..telemetry.tracing import TraceContext, parse_traceparent
+from ..telemetry.tracing import (
+    RequestSpan,
+    SpanContext,
+    Traces,
+    hexadecimal,
+    sender_context,
+    traceresponse,
+    unrecorded_child,
+)
 from .problems import problem_response
-
-if TYPE_CHECKING:
-    from ..telemetry.spans import RequestSpan, Traces
+from .state import RequestState, begin_request_state
 
 _log = logging.getLogger(__name__)
-_access = logging.getLogger("app.access")
+_access = logging.getLogger(f"{logs.PACKAGE}.access")
 
 UNMATCHED = "unmatched"
-# Asked every few seconds by machines: while they go well they are neither traced nor, below debug, logged.
+# Probed every few seconds: a success is not traced, and logged only at debug.
 QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
 
-# What may stand in a log line and a header without a thought.
+# Safe in a log line and in a header.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -52,40 +56,31 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class _Request:
     """One request while it is under way."""
 
-    id: str
-    state: dict[str, Any]
-    place: TraceContext | None
-    span: "RequestSpan | None"
+    state: RequestState
+    place: SpanContext | None
+    span: RequestSpan | None
     began: float = field(default_factory=time.perf_counter)
     received_bytes: int = 0
     status: int | None = None
     answered: float | None = None
     gone: bool = False
 
-    @property
-    def timing_ms(self) -> Mapping[str, float]:
-        timing = self.state.get("timing")
-        return timing.model_dump() if isinstance(timing, Timing) else timing or {}
-
 
 class ObserveMiddleware:
-    """Surrounds every request, as the outermost middleware.
+    """Surrounds every request; only `app.web.browsers` is further out.
 
-    A request has the sender's X-Request-ID if it is sane, else a new one; the answer brings it in the same header,
-    with the times of its stages in `Server-Timing` and its place in the sender's trace in `traceresponse`.
+    A request keeps the sender's X-Request-ID if it is sane, else it gets a new one. The answer has it in the same
+    header, the times of its stages in `Server-Timing`, and its place in the sender's trace in `traceresponse`.
 
-    Exceptions that nothing else answered are answered here, and logged by where they happened, without any content of
-    the request.
-
-    Of `scope["state"]` it reads what others put there: `problem`, the code of the problem that was answered; `timing`,
-    a Timing or the milliseconds of the stages that were finished; `key_name`, the name of the sender's key.
+    Exceptions that nothing else has handled are answered here, and logged by their place in the code, without any
+    content of the request.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, traces: "Traces | None" = None, paths: Collection[str] = ()
+        self, app: ASGIApp, metrics: Metrics, traces: Traces | None = None, paths: Collection[str] = ()
     ) -> None:
-        """`paths` are those of routes without parameters: they are known even where a request is refused before its
-        route is looked up.
+        """`paths` are those of routes without parameters: they stand for the route of a request that is refused before
+        its route is looked up.
         """
         self.app = app
         self._metrics = metrics
@@ -97,8 +92,8 @@ class ObserveMiddleware:
             await self.app(scope, receive, send)
             return
         request = self._begin(scope)
-        place = request.place
-        token = logs.context.set(logs.Context(request.id, *(place[:2] if place else ())))
+        place, request_id = request.place, request.state.request_id
+        token = logs.context.set(logs.Context(request_id, *(() if place is None else hexadecimal(place))))
 
         async def receive_counted() -> Message:
             message = await receive()
@@ -111,10 +106,10 @@ class ObserveMiddleware:
             if message["type"] == "http.response.start":
                 request.status, request.answered = message["status"], time.perf_counter()
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request.id
+                headers["X-Request-ID"] = request_id
                 headers["Server-Timing"] = _server_timing(request)
                 if place is not None:
-                    headers["traceresponse"] = str(place)
+                    headers["traceresponse"] = traceresponse(place)
             await send(message)
 
         try:
@@ -122,17 +117,17 @@ class ObserveMiddleware:
         except (ClientGone, ClientDisconnect):
             request.gone = request.status is None
         except asyncio.CancelledError:
-            # The server's, when the time to finish is over.
+            # By the server, when `grace_s` is over.
             if request.gone or request.status is not None:
                 raise
-            stopped = NotReady("The service has stopped before the answer was ready; ask another one.")
-            await problem_response(stopped, request.id)(scope, receive, send_observed)
-        except Exception as error:  # noqa: BLE001 - the last boundary: the process must not die of a request
-            _log.error("Request %s failed.\n%s", request.id, traceback_without_values(error))
+            stopped = NotReady("The service stopped before the answer was ready; send the request to another one.")
+            await problem_response(stopped, request_id)(scope, receive, send_observed)
+        except Exception as error:  # noqa: BLE001 - the last boundary: no request may end the process
+            _log.error("Request %s failed.\n%s", request_id, traceback_without_values(error))
             if request.status is None:
-                await problem_response(InternalError(), request.id)(scope, receive, send_observed)
+                await problem_response(InternalError(), request_id)(scope, receive, send_observed)
             else:
-                request.state["problem"] = InternalError.code
+                request.state.problem = InternalError.code
         finally:
             self._end(scope, request)
             logs.context.reset(token)
@@ -140,25 +135,25 @@ class ObserveMiddleware:
     def _begin(self, scope: Scope) -> _Request:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        parent = parse_traceparent(headers.getlist("traceparent"))
+        parent = sender_context(headers.getlist("traceparent"))
         span = None
+        place = None if parent is None else unrecorded_child(parent)
         if self._traces is not None and scope["path"] not in QUIET:
             span = self._traces.start(scope["method"], parent)
-        place = span.context if span is not None else parent and parent.unrecorded_child()
+            place = span.context
         request_id = given if _SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        return _Request(request_id, state, place, span)
+        return _Request(begin_request_state(scope, request_id), place, span)
 
     def _end(self, scope: Scope, request: _Request) -> None:
-        problem: str | None = ClientGone.code if request.gone else request.state.get("problem")
+        state = request.state
+        problem = ClientGone.code if request.gone else state.problem
         # Where nothing was answered, the server answers 500.
         status = ClientGone.status if request.gone else request.status or InternalError.status
         route = self._route(scope)
         method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
         seconds = time.perf_counter() - request.began
         self._metrics.request(route, method, status, seconds)
-        self._metrics.stages(request.timing_ms)
+        self._metrics.stages(state.timing_ms)
         if problem is not None:
             self._metrics.rejected(problem)
         if request.span is not None:
@@ -166,8 +161,8 @@ class ObserveMiddleware:
                 route=None if route == UNMATCHED else route,
                 status=status,
                 problem=problem,
-                request_id=request.id,
-                timing_ms=request.timing_ms,
+                request_id=state.request_id,
+                timing_ms=state.timing_ms,
                 answered=request.answered,
             )
         level = logging.DEBUG if route in QUIET and status < 400 else logging.INFO
@@ -178,13 +173,13 @@ class ObserveMiddleware:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "received_bytes": request.received_bytes,
-                "key": request.state.get("key_name"),
+                "key": state.key_name,
                 "problem": problem,
             }
             _access.log(level, "%s %s %d", method, route, status, extra=fields)
 
     def _route(self, scope: Scope) -> str:
-        """The template of the route that was looked up."""
+        """The template of the request's route, `UNMATCHED` without one."""
         template = getattr(scope.get("route"), "path_format", None)
         if isinstance(template, str):
             return template
@@ -192,7 +187,7 @@ class ObserveMiddleware:
 
 
 def _server_timing(request: _Request) -> str:
-    timing_ms = request.timing_ms
+    timing_ms = request.state.timing_ms
     stages = [(stage, timing_ms[stage]) for stage in STAGES if stage in timing_ms]
     total = (time.perf_counter() - request.began) * 1000
     return ", ".join(f"{name};dur={milliseconds:.2f}" for name, milliseconds in [*stages, ("total", total)])

@@ -1,4 +1,4 @@
-"""How a failure becomes an HTTP answer: RFC 9457 `application/problem+json`, and its place in the OpenAPI document."""
+"""Failures as HTTP answers, RFC 9457 `application/problem+json`, and their place in the OpenAPI document."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -38,10 +38,11 @@ from ..errors import (
 )
 from .forms import Refusal
 from .schemas import Problem
+from .state import request_state
 
 MEDIA_TYPE = "application/problem+json"
 
-# Everything that POST /predict can answer instead of a prediction.
+# Every failure of POST /predict.
 PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     BodyTooLarge,
     UploadTooSlow,
@@ -66,15 +67,15 @@ PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     DeadlineExceeded,
 )
 
-# What the framework itself raises, by status.
+# The framework's own failures, by status.
 _FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotAllowed}
 
-# Seconds. A batch takes less than one, and so does the rest of most loads.
+# Seconds. A batch takes less than one, and so does the rest of loading, mostly.
 _RETRY_AFTER = dict.fromkeys([error.code for error in (QueueFull, UploadsFull, NotReady, DecoderUnavailable)], "1")
 
 
 class _ProblemResponse(JSONResponse):
-    """A problem. When it is sent it leaves its code in the request's state, where `app.web.observe` finds it."""
+    """A problem. Sending it puts its code into the request's state, for `app.web.observe`."""
 
     media_type = MEDIA_TYPE
 
@@ -83,19 +84,19 @@ class _ProblemResponse(JSONResponse):
         self._code = problem["code"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["problem"] = self._code
+        request_state(scope).problem = self._code
         await super().__call__(scope, receive, send)
 
 
 def problem_response(error: MaeumError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """`error` as an answer, with `headers`, which may say a better Retry-After than the usual."""
+    """`error` as an answer, with `headers`, which may replace the usual Retry-After."""
     usual = {"Retry-After": _RETRY_AFTER[error.code]} if error.code in _RETRY_AFTER else {}
     problem = _problem(type(error), str(error), request_id)
     return _ProblemResponse(problem.model_dump(), error.status, {**usual, **(headers or {})})
 
 
 def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may fail with `errors`: an example of each, by status."""
+    """The `responses` of a route that may fail with `errors`, by status, with an example of each."""
     responses: dict[int | str, dict[str, Any]] = {}
     for error in sorted(errors, key=lambda error: error.status):
         empty = {"schema": Problem.model_json_schema(), "examples": {}}
@@ -108,27 +109,27 @@ def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, An
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Makes every failure that reaches the framework answer as a problem. Unexpected ones are `app.web.observe`'s."""
+    """Answers every failure that reaches the framework as a problem. `app.web.observe` answers unexpected ones."""
 
     @app.exception_handler(MaeumError)
     async def known(request: Request, error: MaeumError) -> JSONResponse:
-        return problem_response(error, request.state.request_id)
+        return problem_response(error, request_state(request.scope).request_id)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         # Only the names of the fields: the messages may quote what was sent.
         fields = sorted({str(detail["loc"][-1]) for detail in error.errors()})
-        sentence = f"Wrong: {', '.join(fields)}. {InvalidRequest.sentence}"
-        return problem_response(InvalidRequest(sentence), request.state.request_id)
+        sentence = f"Invalid: {', '.join(fields)}. {InvalidRequest.sentence}"
+        return problem_response(InvalidRequest(sentence), request_state(request.scope).request_id)
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
-        return problem_response(refusal.error, request.state.request_id)
+        return problem_response(refusal.error, request_state(request.scope).request_id)
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:
         kind = _FRAMEWORK_ERRORS.get(error.status_code, InvalidRequest if error.status_code < 500 else InternalError)
-        response = problem_response(kind(), request.state.request_id)
+        response = problem_response(kind(), request_state(request.scope).request_id)
         response.headers.update(error.headers or {})
         return response
 

@@ -1,8 +1,8 @@
-"""How often one may ask: limits for all together and for each key, counted in this process.
+"""Rate limits: for all requests together and for each key, counted in this process.
 
-Windows slide, as two counters each (the library's `sliding-window-counter`), so that memory does not grow with a limit.
-For that the window before counts as if spread evenly: bursts around its end can together come near twice
-the limit. Nothing is kept for a key that does not exist.
+Windows slide, with two counters each (the library's `sliding-window-counter`), so that memory does not grow with a
+limit. The previous window counts as if its requests were spread evenly, so bursts around its end can together come
+near twice the limit. Nothing is kept for a key that does not exist.
 """
 
 import time
@@ -16,20 +16,20 @@ from ..settings import Settings
 
 
 class RateLimits:
-    """The limits of the settings. Raises SettingsInvalid, naming the one that is wrong."""
+    """The limits of the settings. Raises SettingsInvalid, naming the wrong one."""
 
     def __init__(self, settings: Settings) -> None:
         self._all = _parsed("MAEUM_RATE_LIMIT", settings.rate_limit)
         self._each = _parsed("MAEUM_RATE_LIMIT_PER_KEY", settings.rate_limit_per_key)
         if self._each and settings.keys_file is None:
             raise SettingsInvalid("MAEUM_RATE_LIMIT_PER_KEY needs keys: set MAEUM_KEYS_FILE, or use MAEUM_RATE_LIMIT.")
-        # The asyncio store, although nothing in it waits: the other one starts a thread for nearly every request.
+        # The asyncio store, although nothing in it waits: the synchronous one starts a thread for nearly every request.
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def take(self, name: str | None) -> int:
-        """Counts a request of the key `name` (None: there are no keys) and returns 0, or else the seconds to wait.
+        """Counts a request by the key `name` (None where there are no keys) and returns 0, or else the seconds to wait.
 
-        A request that must wait is counted nowhere, so that one eager key takes nothing from the others.
+        A request that must wait is not counted at all, so that a busy key takes nothing from the others.
         """
         limits = [(limit, "all") for limit in self._all]
         if name is not None:
@@ -39,8 +39,8 @@ class RateLimits:
     async def take_refused(self) -> int:
         """The same for a request without a valid key.
 
-        All of these share the general limits once more, in a count of their own: guessing is bounded, and takes
-        nothing from those who have a key.
+        These have the general limits once more, in a count of their own: guessing is bounded, and takes nothing from
+        requests with a key.
         """
         return await self._take([(limit, "refused") for limit in self._all])
 
@@ -55,7 +55,7 @@ class RateLimits:
     async def _wait(self, limit: RateLimitItem, who: str) -> int:
         """Whole seconds, at least 1, after which `limit` has room."""
         stats = await self._limiter.get_window_stats(limit, who)
-        # Past that moment, not at it: whole seconds and one more, where rounding up could meet it exactly.
+        # Rounded up and past the reset: at its very moment there may be no room yet.
         return int(max(0.0, stats.reset_time - time.time())) + 1
 
 
@@ -68,5 +68,5 @@ def _parsed(variable: str, text: str) -> list[RateLimitItem]:
     except ValueError:
         limits = []
     if not limits or any(limit.amount < 1 for limit in limits):
-        raise SettingsInvalid(f"{variable} is {text!r}: it must be such as 100/second, or 10/second; 200/minute.")
+        raise SettingsInvalid(f"{variable} is {text!r}: write it as 100/second, or 10/second; 200/minute.")
     return limits

@@ -1,4 +1,4 @@
-"""The bodies of the routes, as pydantic models with complete examples. The answer itself is `app.answer`'s."""
+"""Request and response bodies as pydantic models, with complete examples. `app.answer` has the prediction itself."""
 
 from typing import Any, Literal
 
@@ -70,33 +70,40 @@ class PredictResponse(Answer):
     )
 
     request_id: str
+    """The same as in the header X-Request-ID."""
 
 
 class ModelResponse(_Frozen):
-    """The model that is being served."""
+    """The served model."""
 
     model_config = ConfigDict(
         frozen=True, use_attribute_docstrings=True, json_schema_extra={"examples": [_MODEL_EXAMPLE]}
     )
 
     manifest: Manifest
+    """The version's manifest.json."""
     card: str
-    """MODEL_CARD.md: what it was trained on, how good it is, what it is not for."""
+    """MODEL_CARD.md, Markdown: training data, measured quality, and unsuitable uses."""
     precision: Precision
-    """Of the graphs in use."""
+    """Precision of the graphs in use."""
     provider: Literal["cpu", "cuda"]
+    """Device of the graphs in use."""
 
 
 class Live(_Frozen):
+    """The process runs."""
+
     status: Literal["live"] = "live"
 
 
 class Ready(_Frozen):
+    """The service takes requests."""
+
     status: Literal["ready"] = "ready"
 
 
 class ReloadRequest(BaseModel):
-    """What to serve from now on."""
+    """The model to serve from now on."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -106,24 +113,27 @@ class ReloadRequest(BaseModel):
     )
 
     model: str | None = None
-    """NAME, which is its newest version, or NAME/VERSION; null for that of the settings."""
+    """NAME (its newest version) or NAME/VERSION; null for the model of the settings."""
 
 
 class ReloadResponse(_Frozen):
-    """What is served now."""
+    """The model that is served now."""
 
     model: ModelName
 
 
 class Problem(_Frozen):
-    """A failure, after RFC 9457: application/problem+json."""
+    """A failure as RFC 9457 describes it: application/problem+json."""
 
     type: str
-    """A URI that names the kind of failure."""
+    """URI of the kind of failure."""
     title: str
+    """The kind of failure, for a person."""
     status: int
+    """HTTP status."""
     detail: str
-    """What to do about it."""
+    """The reason, and how to correct it."""
     code: str
-    """Stable: write programs against this."""
+    """The kind of failure, for programs: codes never change."""
     request_id: str
+    """The same as in the header X-Request-ID, for the operator."""

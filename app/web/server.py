@@ -1,15 +1,17 @@
-"""The process around the service: uvicorn, with an end that loses nothing, and a signal that exchanges the model.
+"""The process that serves: its socket, its limits and signals, and uvicorn with an end that loses no request.
 
-SIGTERM   /health/ready turns 503 while requests are still taken (`drain_s`), then no more are; those under way are
-          answered (`grace_s`), and the exit code is 0. SIGINT does the same without the first part.
-SIGHUP    loads the model anew, which is the newest version by then
+SIGTERM   /health/ready answers 503 while requests are still taken (`drain_s`), then no more are. Requests under way
+          are answered (`grace_s`), and the exit code is 0. SIGINT does the same without the first part.
+SIGHUP    loads the model again, by then its newest version.
 """
 
 import asyncio
 import ipaddress
 import signal
 import socket
+import sys
 import threading
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 
@@ -22,8 +24,75 @@ from ..settings import Settings
 from .connection import Connection
 
 
+def check_exposure(settings: Settings) -> None:
+    """Raises SettingsInvalid where other machines could reach a service without keys and no setting allows that.
+
+    `without_keys=anyone` allows it, but never together with `admin`.
+    """
+    if settings.keys_file is not None or _is_loopback(settings.host):
+        return
+    where = settings.host or "every address"
+    if settings.without_keys == "loopback":
+        raise SettingsInvalid(
+            f"On {where} other machines can reach the service, and it has no keys. Make one with `maeum key NAME` and "
+            "name its file in MAEUM_KEYS_FILE, or let anyone in with MAEUM_WITHOUT_KEYS=anyone."
+        )
+    if settings.admin:
+        raise SettingsInvalid(
+            f"On {where} anyone could exchange the model: MAEUM_ADMIN needs keys there. Make one with "
+            "`maeum key NAME --admin` and name its file in MAEUM_KEYS_FILE."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether every address of `host` is this machine's own. True for an unknown host, so that `listen` reports it."""
+    if not host:
+        return False
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        return True
+    return all(_is_loopback_address(str(address[0])) for *_, address in found)
+
+
+def _is_loopback_address(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def prepare_process() -> None:
+    """Handles signals until the server does, and raises the limit on open files: a connection takes one.
+
+    SIGTERM ends the process with 0, SIGHUP is ignored.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if sys.platform != "win32":
+        import resource
+
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(OSError, ValueError):  # some systems refuse the limit that they report
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket that listens at `host` and `port` of the settings. Raises SettingsInvalid where none can."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        reason = error.strerror or error
+        raise SettingsInvalid(
+            f"Cannot listen on {settings.host} port {settings.port}: {reason}. Try another --port."
+        ) from error
+    # Accepted connections inherit it. Without it an answer may wait 40 ms for the client to confirm its first half.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
 class Server(uvicorn.Server):
-    """Serves `app` on a listening socket until it is told to stop."""
+    """Serves `app` on listening sockets until a signal stops it."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         self._service: Service = app.state.service
@@ -37,9 +106,9 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=self._connection,  # type: ignore[arg-type] # it is called with the protocol's arguments
+                http=self._connection,  # type: ignore[arg-type] # called with the protocol's arguments
                 ws="none",
-                proxy_headers=False,  # nothing here depends on who asks from where
+                proxy_headers=False,  # nothing here depends on the client's address
                 log_config=None,  # `app.telemetry.logs` sets logging up, and `app.web.observe` logs requests
                 access_log=False,
                 server_header=False,
@@ -60,7 +129,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _take_last(self, listener: socket.socket) -> None:
-        """Accepts the connections that the system has already made; closing the listener would break them."""
+        """Accepts connections that the system has already made; closing the listener would break them."""
         protocol = partial(
             self._connection, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
@@ -68,7 +137,7 @@ class Server(uvicorn.Server):
         while True:
             try:
                 connection, _ = listener.accept()
-            except OSError:  # there are no more, or there is no file left for one
+            except OSError:  # no more connections, or no file left for one
                 return
             connection.setblocking(False)
             await self._loop.connect_accepted_socket(protocol, connection)
@@ -80,42 +149,4 @@ class Server(uvicorn.Server):
             return
         super().handle_exit(sig, frame)
         if sig == signal.SIGTERM:
-            self._captured_signals.remove(sig)  # else it is raised again at the end; being told to stop is no failure
-
-
-def check_exposure(settings: Settings) -> None:
-    """Raises SettingsInvalid where other machines could reach a service without keys, and nobody said that they may.
-
-    They may never reach /admin without one.
-    """
-    if settings.keys_file is not None or _is_loopback(settings.host):
-        return
-    if settings.without_keys == "anyone":
-        if settings.admin:
-            raise SettingsInvalid(
-                f"On {settings.host or 'every address'} anyone could exchange the model: MAEUM_ADMIN needs keys there. "
-                "Make one with `maeum key NAME --admin` and name its file in MAEUM_KEYS_FILE."
-            )
-        return
-    raise SettingsInvalid(
-        f"On {settings.host or 'every address'} other machines can reach the service, and it has no keys. Make one "
-        "with `maeum key NAME` and name its file in MAEUM_KEYS_FILE; or let everyone in who reaches it, by "
-        "MAEUM_WITHOUT_KEYS=anyone."
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether every address of `host` is this machine's own. One that cannot be resolved is left to the bind."""
-    if not host:
-        return False
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, ValueError):
-        return True
-    return all(_is_loopback_address(str(address[0])) for *_, address in found)
-
-
-def _is_loopback_address(text: str) -> bool:
-    address = ipaddress.ip_address(text)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+            self._captured_signals.remove(sig)  # else it is raised again at the end, as a failure

@@ -1,7 +1,7 @@
 """The graphs behind BentoML, one worker for the model.
 
-Without batching, one service does it all. BentoML batches calls of a method with a single parameter, so with batching
-a second service holds the graphs and the first decodes and calls it: the layout of BentoML's documentation.
+Without batching, one service does everything. BentoML batches calls of a method with a single parameter, so with
+batching a first service decodes and calls a second one that holds the graphs, as BentoML's documentation does.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ from typing import Any
 
 import aiohttp  # type: ignore[import-not-found]
 import bentoml  # type: ignore[import-not-found]
-from graphs import MAX_BATCH, Graphs, Reader, Utterance
+
+from .graphs import MAX_BATCH, Graphs, Reader, Utterance
 
 _QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 
@@ -29,21 +30,21 @@ class Whole:
 
 @bentoml.service(name="batched", workers=1, threads=1, **_QUIET)
 class Batched:
-    """Runs what BentoML batched."""
+    """Runs the batches that BentoML makes."""
 
     def __init__(self) -> None:
         self._graphs = Graphs()
 
-    # How long a batch waits BentoML finds out itself; its max_latency_ms is when it gives up on a request.
+    # BentoML adapts how long a batch waits; its max_latency_ms is the time after which it gives up on a request.
     @bentoml.api(batchable=True, max_batch_size=max(2, MAX_BATCH))  # type: ignore[untyped-decorator]
     def answer(self, utterances: list[Any]) -> list[Any]:
-        # Between services BentoML makes dictionaries of data classes.
+        # BentoML turns data classes into dictionaries between services.
         return self._graphs.answer([Utterance(**utterance) for utterance in utterances])
 
 
 @bentoml.service(name="front", workers=1, **_QUIET)
 class Front:
-    """Decodes in threads, and waits for its place in a batch."""
+    """Decodes in threads and waits for a batch."""
 
     batched = bentoml.depends(Batched)
 
@@ -58,7 +59,7 @@ class Front:
                 answers: list[dict[str, Any]] = await self.batched.to_async.answer([utterance])
                 return answers[0]
             except aiohttp.ClientConnectionError:
-                pass  # the other service closed an idle connection, which BentoML's client does not notice
+                pass  # BentoML's client does not notice that the other service closed an idle connection
 
 
 Service = Front if MAX_BATCH > 1 else Whole

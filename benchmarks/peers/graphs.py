@@ -1,7 +1,7 @@
-"""The three graphs of a version as someone who serves them from another framework would run them.
+"""The three graphs of a version, run the way that another framework would serve them.
 
-Decoding, cleaning and tokenising are this project's own functions; what is compared is the serving. Every request has
-audio and a transcript. A peer reads what to serve from environment variables, as it is started by a command line.
+Decoding, cleaning and tokenising are this project's own functions, so that only serving is compared. Every request has
+audio and a transcript. Environment variables say what to serve, because a command line starts each peer.
 """
 
 import os
@@ -23,15 +23,15 @@ from app.text import TextTokenizer, clean_transcript
 FOLDER = Path(os.environ["PEER_FOLDER"])  # of the version
 PRECISION = os.environ["PEER_PRECISION"]
 THREADS = int(os.environ["PEER_THREADS"])  # inside an operator
-SPINNING = os.environ["PEER_SPINNING"]  # "1": threads inside an operator spin while they wait, onnxruntime's default
+SPINNING = os.environ["PEER_SPINNING"]  # "1", onnxruntime's default: threads inside an operator spin while they wait
 PORT = int(os.environ["PEER_PORT"])
 MAX_BATCH = int(os.environ["PEER_MAX_BATCH"])  # 1: no batching
-BATCH_WAIT_S = float(os.environ["PEER_BATCH_WAIT_S"])  # how long a batch waits for company
+BATCH_WAIT_S = float(os.environ["PEER_BATCH_WAIT_S"])  # how long a batch waits for more requests
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """`waveform`: float32 [samples]. `input_ids`: int64 [tokens]. `audio`: what the answer says about the file."""
+    """`waveform`: float32 [samples]. `input_ids`: int64 [tokens]. `audio`: the answer's facts about the file."""
 
     waveform: NDArray[np.float32]
     input_ids: NDArray[np.int64]
@@ -39,7 +39,7 @@ class Utterance:
 
 
 class Reader:
-    """From what was sent to what the graphs take. Safe to share between threads."""
+    """Turns a request into graph inputs. Safe to share between threads."""
 
     def __init__(self) -> None:
         self.manifest = load_manifest(FOLDER)
@@ -53,7 +53,7 @@ class Reader:
 
 
 class Graphs:
-    """The sessions. `answer` may be called from one thread at a time."""
+    """The sessions. Call `answer` from one thread at a time."""
 
     def __init__(self) -> None:
         self._manifest = load_manifest(FOLDER)
@@ -70,7 +70,7 @@ class Graphs:
         self.answer([Utterance(silence, np.zeros(self._manifest.text.max_tokens, dtype=np.int64), {})])
 
     def answer(self, batch: Sequence[Utterance]) -> list[dict[str, Any]]:
-        """One answer for each utterance, padded to the longest and run together."""
+        """An answer for each utterance; the batch is padded to its longest."""
         waveform, waveform_length = right_pad([utterance.waveform for utterance in batch])
         arousal, audio_embedding, audio_mask = self._audio.run(
             ["arousal", "audio_embedding", "audio_mask"], {"waveform": waveform, "waveform_length": waveform_length}

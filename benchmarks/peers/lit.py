@@ -1,23 +1,24 @@
 """The graphs behind LitServe: one API process, one inference process, its own batching where PEER_MAX_BATCH > 1.
 
-LitServe decodes in the inference process, and batches what lies in its queue when that is free.
+LitServe decodes in the inference process, and batches the requests that are queued when the process becomes free.
 """
 
 from typing import Any
 
 import litserve  # type: ignore[import-not-found]
-from graphs import BATCH_WAIT_S, MAX_BATCH, PORT, Graphs, Reader, Utterance
 from starlette.requests import Request
+
+from .graphs import BATCH_WAIT_S, MAX_BATCH, PORT, Graphs, Reader, Utterance
 
 
 class Maeum(litserve.LitAPI):  # type: ignore[misc]
-    """Without batching LitServe passes `predict` one utterance, with it the list of `batch`."""
+    """LitServe passes `predict` one utterance without batching, and the list from `batch` with it."""
 
     def setup(self, device: str) -> None:
         self._reader, self._graphs = Reader(), Graphs()
 
     def decode_request(self, request: Request) -> Utterance:
-        form: Any = request  # LitServe passes a form where the annotation says Request
+        form: Any = request  # the annotation says Request, but LitServe passes a form
         return self._reader.read(form["audio"].file.read(), form["transcript"])
 
     def batch(self, inputs: list[Utterance]) -> list[Utterance]:

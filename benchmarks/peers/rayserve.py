@@ -1,4 +1,4 @@
-"""The graphs behind Ray Serve: its proxy, and one replica of a deployment with a FastAPI application in it."""
+"""The graphs behind Ray Serve: its proxy and one replica, a deployment with a FastAPI application."""
 
 import asyncio
 import signal
@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import ray  # type: ignore[import-not-found]
 from fastapi import FastAPI, File, Form, UploadFile
-from graphs import BATCH_WAIT_S, MAX_BATCH, PORT, Graphs, Reader, Utterance
 from ray import serve
+
+from .graphs import BATCH_WAIT_S, MAX_BATCH, PORT, Graphs, Reader, Utterance
 
 application = FastAPI()
 
@@ -15,7 +16,7 @@ application = FastAPI()
 @serve.deployment(num_replicas=1, max_ongoing_requests=max(64, 2 * MAX_BATCH), ray_actor_options={"num_cpus": 1})
 @serve.ingress(application)
 class Maeum:
-    """Decodes in threads; the graphs run in a thread of their own, so that the replica goes on to listen."""
+    """Decodes in threads and runs the graphs in another thread, so that the replica keeps taking requests."""
 
     def __init__(self) -> None:
         self._reader, self._graphs = Reader(), Graphs()

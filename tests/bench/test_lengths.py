@@ -1,8 +1,9 @@
-"""Lengths that the benchmarks draw stand for KEMDy20's published histogram."""
+"""The lengths that the benchmarks draw follow KEMDy20's published histogram."""
 
 import numpy as np
 import pytest
-from lengths import MAX_FRAMES, Length, draw_frames, draw_lengths, make, of_frames
+
+from benchmarks.workload.lengths import MAX_FRAMES, Length, draw_frames, draw_lengths, make, of_frames
 
 DRAWS = 20_000
 
@@ -13,7 +14,7 @@ def test_the_published_points_hold(frames: int, share: float) -> None:
     assert abs(np.mean(draw_frames(DRAWS, seed=3) < frames) - share) < sampling_error
 
 
-def test_a_seed_gives_the_same_lengths_again_and_another_gives_others() -> None:
+def test_a_seed_fixes_the_lengths() -> None:
     assert draw_lengths(50, seed=1) == draw_lengths(50, seed=1) != draw_lengths(50, seed=2)
 
 
@@ -24,15 +25,15 @@ def test_serving_cuts_at_512_frames() -> None:
 
 
 @pytest.mark.parametrize("frames", [16, 100, 512])
-def test_a_length_of_so_many_frames_has_them(frames: int) -> None:
+def test_of_frames_gives_that_many_frames(frames: int) -> None:
     assert of_frames(frames).frames == frames
 
 
-def test_tokens_grow_with_the_voice_within_what_the_models_read() -> None:
+def test_tokens_grow_with_the_audio_within_limits() -> None:
     assert [of_frames(frames).tokens for frames in (2, 100, 512)] == [3, 20, 64]
 
 
-def test_an_utterance_has_its_length_and_sounds_like_something() -> None:
+def test_an_utterance_has_its_length_and_level() -> None:
     utterance = make(3.2, 20, vocabulary=50, seed=4)
     assert utterance.waveform is not None and utterance.input_ids is not None
     assert 1 + len(utterance.waveform) // 512 == Length(3.2, 20).frames == 101

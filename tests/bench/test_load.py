@@ -1,4 +1,4 @@
-"""The load generator against small servers that count: its figures are only as good as what it sends and when."""
+"""The load generator against small counting servers: what it sends, when, and what it reports."""
 
 import asyncio
 import time
@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
-from client import predict_request
-from load import Generator, Result, closed_loop, open_loop
+
+from benchmarks.harness.client import predict_request
+from benchmarks.harness.load import Generator, Result, closed_loop, open_loop
 
 Answering = Callable[[int], Awaitable[str]]
 Load = Callable[[tuple[str, int]], Awaitable[Result]]
@@ -16,7 +17,7 @@ REQUEST = predict_request(b"RIFF", "안녕하세요")
 
 
 class Counting:
-    """Answers request n with the status that `answering(n)` gives, and sees how many were there at once."""
+    """Answers request n with the status from `answering(n)`, and counts the requests in flight."""
 
     def __init__(self, answering: Answering, closes: bool = False) -> None:
         self.served = self.here = self.most = self.connections = 0
@@ -26,7 +27,7 @@ class Counting:
         self._answering, self._closes = answering, closes
 
     async def run(self, load: Load) -> Result:
-        """What `load` reports of this server."""
+        """The result of `load` on this server."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         try:
             return await load(server.sockets[0].getsockname()[:2])
@@ -51,7 +52,7 @@ class Counting:
                 if self._closes:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client is done
+            pass  # the client has finished
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
@@ -100,7 +101,7 @@ def test_requests_are_sent_in_turn_and_whole() -> None:
 
 
 def test_open_loop_latency_counts_from_when_a_request_was_due() -> None:
-    """A server that stalls once and serves one at a time: who came meanwhile waited, and the latencies say so."""
+    """A server stalls once and serves one request at a time: the latencies include the wait of the others."""
     stall_s, rate = 0.4, 100.0
 
     async def run() -> tuple[Result, Counting]:
@@ -116,13 +117,13 @@ def test_open_loop_latency_counts_from_when_a_request_was_due() -> None:
 
     result, server = asyncio.run(run())
     assert server.most > 10, "requests leave while the server stalls"
-    # Due evenly over the stall, the middle one waited for half of it; one answered at once would have taken nothing.
+    # Requests are due evenly over the stall, so that the median waits for half of it.
     assert result.p50_ms is not None
     assert result.p50_ms > 1000 * stall_s / 4
 
 
 def test_open_loop_latency_counts_from_when_due_even_where_it_left_late() -> None:
-    """This process itself is held up: the delay belongs to the latencies, and is told."""
+    """The generator's own delay is part of the latencies and is reported."""
     held_s = 0.3
 
     async def hold_up(number: int) -> str:
@@ -165,7 +166,7 @@ def test_no_answer_is_a_failure_and_has_no_latency() -> None:
     assert result.throughput_rps == 0
 
 
-def test_the_generator_runs_in_another_process_and_tells_its_own_ceiling() -> None:
+def test_the_generator_runs_in_another_process_and_reports_its_own_ceiling() -> None:
     generator = Generator([REQUEST])
     try:
         assert generator.ceiling_rps > 0

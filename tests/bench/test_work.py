@@ -1,4 +1,4 @@
-"""Operations are counted right: tiny graphs against numbers worked out by hand."""
+"""Counts of operations: tiny graphs against numbers worked out by hand."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from work import UnknownProduct, flops
+
+from benchmarks.harness.work import UnknownProduct, flops
 
 Arrays = dict[str, NDArray[Any]]
 Count = Callable[..., int]
@@ -21,7 +22,7 @@ def floats(*shape: int) -> NDArray[np.float32]:
 
 @pytest.fixture
 def count(tmp_path: Path) -> Count:
-    """The operations of one node with inputs that are `given`, weights that are `constant`, in this order."""
+    """The operations of one node whose inputs are `given`, then its `constant` weights."""
 
     def counted(op: str, given: Arrays, constant: Arrays, domain: str = "", times: int = 1, **attributes: Any) -> int:
         node = helper.make_node(op, [*given, *constant], ["y"], domain=domain, **attributes)
@@ -33,7 +34,7 @@ def count(tmp_path: Path) -> Count:
             for name, value in given.items()
         ]
         weights = [numpy_helper.from_array(value, name) for name, value in constant.items()]
-        # The result's type is onnxruntime's to infer.
+        # onnxruntime infers the type of the result.
         graph = helper.make_graph(nodes, "one", inputs, [onnx.ValueInfoProto(name="y")], weights)
         opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
         path = tmp_path / "graph.onnx"
@@ -99,7 +100,7 @@ def test_product_of_8_bit_integers_scaled(count: Count) -> None:
 
 @pytest.mark.parametrize("level", [0, 4])
 def test_product_with_weights_in_blocks(count: Count, level: int) -> None:
-    # 40 rows are two blocks of 32, the second of them part empty: the empty part is no work.
+    # 40 rows are two blocks of 32; the empty part of the second is no work.
     weights = {"w": np.ones((5, 2, 32), dtype=np.uint8), "scales": floats(5, 2)}
     attributes = {"K": 40, "N": 5, "bits": 8, "block_size": 32, "accuracy_level": level}
     assert count("MatMulNBits", {"x": floats(3, 40)}, weights, domain="com.microsoft", **attributes) == 2 * 3 * 40 * 5

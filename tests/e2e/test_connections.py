@@ -10,7 +10,6 @@ import pytest
 from fastapi import FastAPI
 
 from app.engine.load import Model
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.web.api import create_app
 
@@ -27,7 +26,7 @@ TRANSCRIPT = b'--X\r\nContent-Disposition: form-data; name="transcript"\r\n\r\nh
 def serve(listen: Callable[[FastAPI, Settings], tuple[str, int]], settings: Settings, model: Model) -> Serve:
     def start(**changed: float) -> httpx.Client:
         own = settings.model_copy(update=changed)
-        host, port = listen(create_app(own, Pipeline(model, own)), own)
+        host, port = listen(create_app(own, model), own)
         return httpx.Client(base_url=f"http://{host}:{port}", timeout=20)
 
     return start

@@ -41,6 +41,34 @@ def test_every_route_is_described(document: Any) -> None:
             assert operation["description"]
 
 
+def test_routes_are_grouped_and_named_by_what_they_do(document: Any) -> None:
+    groups = {tag["name"]: tag["description"] for tag in document["tags"]}
+    assert all(groups.values())
+    operations = {path: operation for path, methods in document["paths"].items() for operation in methods.values()}
+    assert {tag for operation in operations.values() for tag in operation["tags"]} == set(groups)
+    for path, operation in operations.items():
+        assert len(operation["tags"]) == 1
+        assert len(operation["summary"].split()) >= 3, f"{path}: the framework's default is the function's name"
+        assert operation["responses"]["200"]["description"] != "Successful Response"
+
+
+def test_the_scales_are_explained(document: Any) -> None:
+    for field, ends in {"arousal": ("calm", "excited"), "valence": ("negative", "positive")}.items():
+        described = document["components"]["schemas"]["PredictResponse"]["properties"][field]["description"]
+        (row,) = (line for line in document["info"]["description"].splitlines() if line.startswith(f"| `{field}` "))
+        for text in (described, row):
+            assert all(end in text for end in ends)
+        assert f"| 1 ({ends[0]}) to 5 ({ends[1]}) |" in row  # of the served model
+
+
+def test_every_field_of_a_body_is_described(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    problem = document["paths"]["/model"]["get"]["responses"]["503"]["content"]["application/problem+json"]["schema"]
+    own = {"request_id": schemas["PredictResponse"]["properties"]["request_id"], **problem["properties"]}
+    own |= schemas["ModelResponse"]["properties"]
+    assert [name for name, field in own.items() if not field.get("description")] == []
+
+
 def test_the_form_offers_a_file_and_a_text(document: Any) -> None:
     (body,) = document["paths"]["/predict"]["post"]["requestBody"]["content"].items()
     assert body[0] == "multipart/form-data"

@@ -18,66 +18,24 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.harness.steady import SteadyClients
+
 MAEUM = Path(sys.executable).with_name("maeum")
 Start = Callable[..., Any]
 
 
-class Load:
-    """Clients that ask one request after another until told to stop, and remember how each ended."""
-
-    def __init__(self, address: str, wav: bytes, clients: int = 4) -> None:
-        self.answers: list[tuple[int, str]] = []
-        self.broken: list[str] = []
-        self._address, self._wav = address, wav
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-
-    def _ask(self) -> None:
-        with httpx.Client(base_url=self._address, timeout=30) as client:
-            while not self._stop.is_set():
-                try:
-                    answer = client.post("/predict", files={"audio": self._wav}, data={"transcript": "정말"})
-                except httpx.ConnectError:  # it listens no more: the request was never taken
-                    return
-                except httpx.HTTPError as error:
-                    self.broken.append(type(error).__name__)
-                    return
-                version = answer.json()["model"]["version"] if answer.status_code == 200 else answer.text
-                self.answers.append((answer.status_code, version))
-
-    def wait_for(self, count: int) -> None:
-        deadline = time.monotonic() + 30
-        while len(self.answers) < count:
-            assert time.monotonic() < deadline and not self.broken
-            time.sleep(0.005)
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def _versions(load: Load) -> set[tuple[int, str]]:
-    return set(load.answers)
-
-
 def test_sigterm_loses_nothing(start_service: Start, wav: bytes) -> None:
     service = start_service(drain_s=1)
-    with Load(service.address, wav) as load, service.client() as client:
-        load.wait_for(20)
+    with SteadyClients(service.address, wav, "정말") as clients, service.client() as client:
+        clients.wait_for(20)
         service.process.send_signal(signal.SIGTERM)
         while (ready := client.get("/health/ready")).status_code == 200:
             time.sleep(0.01)
         assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
-        load.wait_for(len(load.answers) + 20)  # others are still answered
+        clients.wait_for(20)  # others are still answered
         assert client.get("/health/live").status_code == 200
         assert service.process.wait(timeout=30) == 0
-    assert load.broken == [] and {status for status, _ in load.answers} == {200}
+    assert clients.lost == [] and {status for status, _ in clients.answers} == {200}
     assert "Traceback" not in service.log.read_text()
 
 
@@ -159,13 +117,13 @@ def test_sigkill_leaves_nothing_behind_and_it_starts_again(start_service: Start,
 
 def test_killed_decoders_lose_no_request(start_service: Start, wav: bytes) -> None:
     service = start_service(decoders=2)
-    with Load(service.address, wav) as load:
+    with SteadyClients(service.address, wav, "정말") as clients:
         for _ in range(3):
-            load.wait_for(len(load.answers) + 100)  # by then those that were started have answered too
+            clients.wait_for(100)  # by then those that were started have answered too
             for child in service.children():
                 os.kill(child, signal.SIGKILL)
-        load.wait_for(len(load.answers) + 20)
-    assert load.broken == [] and {status for status, _ in load.answers} == {200}
+        clients.wait_for(20)
+    assert clients.lost == [] and {status for status, _ in clients.answers} == {200}
 
 
 def test_a_new_version_is_served_without_a_failed_request(
@@ -173,18 +131,18 @@ def test_a_new_version_is_served_without_a_failed_request(
 ) -> None:
     growing = Path(shutil.copytree(store, tmp_path / "growing"))
     service = start_service(model_store=growing)
-    with Load(service.address, wav) as load:
-        load.wait_for(20)
+    with SteadyClients(service.address, wav, "정말") as clients:
+        clients.wait_for(20)
         make_version(growing, version="0.2.0")
         service.process.send_signal(signal.SIGHUP)
         deadline = time.monotonic() + 30
-        while (200, "0.2.0") not in load.answers:
+        while (200, "0.2.0") not in clients.answers:
             assert time.monotonic() < deadline, service.log.read_text()
             time.sleep(0.01)
-        load.wait_for(len(load.answers) + 20)
-    assert load.broken == [] and _versions(load) == {(200, "0.1.0"), (200, "0.2.0")}
-    first_new = load.answers.index((200, "0.2.0"))
-    assert (200, "0.1.0") not in load.answers[first_new + 4 :]  # each client had one under way
+        clients.wait_for(20)
+    assert clients.lost == [] and set(clients.answers) == {(200, "0.1.0"), (200, "0.2.0")}
+    first_new = clients.answers.index((200, "0.2.0"))
+    assert (200, "0.1.0") not in clients.answers[first_new + 4 :]  # each client had one under way
     assert "starter/0.2.0 is served now" in service.log.read_text()
 
 
@@ -196,8 +154,8 @@ def test_admin_reload(
     broken = make_version(growing, version="0.3.0")
     (broken / "emotion.int8.onnx").write_bytes(b"x")
     make_version(growing, name="other", version="1.0.0")
-    with Load(service.address, wav) as load, service.client() as client:
-        load.wait_for(10)
+    with SteadyClients(service.address, wav, "정말") as clients, service.client() as client:
+        clients.wait_for(10)
         for asked, said in [({}, "emotion"), ({"model": "absent"}, "absent"), ({"model": "../x"}, "NAME/VERSION")]:
             refused = client.post("/admin/reload", json=asked)
             assert (refused.status_code, refused.json()["code"]) == (409, "reload_failed")
@@ -207,8 +165,8 @@ def test_admin_reload(
         assert answer.json() == {"model": {"name": "other", "version": "1.0.0"}}
         assert client.get("/model").json()["manifest"]["name"] == "other"
         assert client.post("/admin/reload", json={"modle": "other"}).json()["code"] == "invalid_request"
-        load.wait_for(len(load.answers) + 10)
-    assert load.broken == [] and {status for status, _ in load.answers} == {200}
+        clients.wait_for(10)
+    assert clients.lost == [] and {status for status, _ in clients.answers} == {200}
 
 
 def test_admin_is_off_unless_switched_on(start_service: Start) -> None:

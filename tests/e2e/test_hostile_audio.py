@@ -1,33 +1,22 @@
 """Audio made to do harm, sent over HTTP to decoders in processes of their own: each has its code, none hurts others."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from app.audio.decode import Limits
-from app.audio.pool import Decoders
 from app.engine.load import Model
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.web.api import create_app
 
 MakeFile = Callable[..., bytes]
 
 
-@pytest.fixture(scope="module")
-def decoders() -> Iterator[Decoders]:
-    decoders = Decoders(1, Limits(), 10, 1_000_000_000)
-    decoders.start()
-    yield decoders
-    decoders.close()
-
-
-def _serve(model: Model, settings: Settings, decoders: Decoders) -> TestClient:
-    return TestClient(create_app(settings, Pipeline(model, settings, decoders)), raise_server_exceptions=False)
+def _serve(model: Model, settings: Settings) -> TestClient:
+    return TestClient(create_app(settings, model), raise_server_exceptions=False)
 
 
 def _code(client: TestClient, audio: bytes) -> tuple[int, str]:
@@ -39,9 +28,7 @@ def _noise(rate: int, channels: int) -> Any:
     return (np.random.default_rng(4).normal(0, 0.1, (rate, channels))).astype(np.float32)
 
 
-def test_each_has_its_code(
-    model: Model, settings: Settings, decoders: Decoders, make_file: MakeFile, wav: bytes
-) -> None:
+def test_each_has_its_code(model: Model, settings: Settings, make_file: MakeFile, wav: bytes) -> None:
     silence = np.zeros(8_000 * 700, dtype=np.float32)
     bomb = make_file(np.zeros(8_000 * 700, dtype=np.int16), 8_000, "FLAC")
     assert len(bomb) < 30_000
@@ -58,29 +45,26 @@ def test_each_has_its_code(
             make_file(np.array([0.1, np.inf] * 8000, dtype=np.float32), encoding="FLOAT"),
         ],
     }
-    with _serve(model, settings, decoders) as client:
+    with _serve(model, settings) as client:
         for expected, clips in cases.items():
             assert [_code(client, clip) for clip in clips] == [expected] * len(clips)
         assert _code(client, wav) == (200, "")
 
 
 def test_what_takes_too_much(model: Model, settings: Settings, make_file: MakeFile, wav: bytes) -> None:
-    small = Decoders(1, Limits(), 10, 20_000_000)
+    small = settings.model_copy(update={"decode_memory_bytes": 20_000_000})
     long = make_file(np.zeros((48_000 * 60, 8), dtype=np.int16), 48_000, "FLAC")
-    with _serve(model, settings, small) as client:
+    with _serve(model, small) as client:
         assert _code(client, long) == (422, "audio_too_costly")
         assert _code(client, wav) == (200, "")
-    small.close()
 
 
 def test_where_no_process_can_be_started_words_are_still_read(
     model: Model, settings: Settings, wav: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoders = Decoders(1, Limits(), 10, 1_000_000_000)
-    with _serve(model, settings, decoders) as client:
+    with _serve(model, settings) as client:
         with monkeypatch.context() as broken:
             broken.setattr("sys.executable", "/nonexistent")
             assert _code(client, wav) == (503, "decoder_unavailable")
             assert client.post("/predict", data={"transcript": "정말"}).status_code == 200
         assert _code(client, wav) == (200, "")
-    decoders.close()

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 import app.service
-from app.engine.engine import Prediction, Utterance
+from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model, load_model
 from app.errors import MaeumError
-from app.pipeline import Pipeline
+from app.pipeline import predict
 from app.settings import Settings
 from app.web.api import create_app
 from app.web.problems import PREDICT_ERRORS
@@ -51,8 +51,8 @@ def _check_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-def _serve(settings: Settings, pipeline: Pipeline | None = None) -> TestClient:
-    return TestClient(create_app(settings, pipeline), raise_server_exceptions=False)
+def _serve(settings: Settings, model: Model | None = None) -> TestClient:
+    return TestClient(create_app(settings, model), raise_server_exceptions=False)
 
 
 def _until_ready(client: TestClient) -> None:
@@ -62,9 +62,13 @@ def _until_ready(client: TestClient) -> None:
         time.sleep(0.01)
 
 
-def _until_waiting(pipeline: Pipeline, count: int) -> None:
+def _batcher(client: TestClient) -> Any:
+    return client.app.state.service._serving._batcher  # type: ignore[attr-defined]
+
+
+def _until_waiting(client: TestClient, count: int) -> None:
     deadline = time.monotonic() + 20
-    while pipeline._batcher is None or pipeline._batcher.waiting < count:
+    while _batcher(client).waiting < count:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -263,7 +267,7 @@ def test_random_bodies_never_end_the_service(client: TestClient, wav: bytes) -> 
 def narrow(model: Model, settings: Settings) -> Iterator[TestClient]:
     """A service that takes bodies of at most 50 kB."""
     small = settings.model_copy(update={"max_body_bytes": 50_000})
-    with _serve(small, Pipeline(model, small)) as client:
+    with _serve(small, model) as client:
         yield client
 
 
@@ -314,12 +318,11 @@ class Gate:
 def test_a_full_queue(model: Model, settings: Settings) -> None:
     gate = Gate(model)
     small = settings.model_copy(update={"max_queue": 2})
-    pipeline = Pipeline(replace(model, runners=[gate]), small)
-    with _serve(small, pipeline) as client, ThreadPoolExecutor(3) as threads:
+    with _serve(small, replace(model, runners=[gate])) as client, ThreadPoolExecutor(3) as threads:
         running = threads.submit(_predict, client, None, "하")
         assert gate.entered.acquire(timeout=20)
         waiting = [threads.submit(_predict, client, None, text) for text in ("정말", "고마워요")]
-        _until_waiting(pipeline, 2)
+        _until_waiting(client, 2)
         full = _predict(client, None, "아")
         _check_problem(full, 429, "queue_full")
         assert int(full.headers["retry-after"]) >= 1
@@ -334,17 +337,17 @@ def test_a_failing_batch_answers_everyone_and_the_next_request_works(
 ) -> None:
     gate = Gate(model)
 
-    def fails_on_words(batch: list[Utterance]) -> list[Prediction]:
+    def fails_on_words(batch: list[ModelInput]) -> list[Prediction]:
         if any(utterance.input_ids is not None for utterance in batch):
             raise failure
         return gate(batch)
 
-    pipeline = Pipeline(replace(model, runners=[fails_on_words], provider="cuda"), settings)  # on a CPU all leave alone
-    with _serve(settings, pipeline) as client, ThreadPoolExecutor(4) as threads:
+    failing = replace(model, runners=[fails_on_words], provider="cuda")  # on a CPU all leave alone
+    with _serve(settings, failing) as client, ThreadPoolExecutor(4) as threads:
         running = threads.submit(_predict, client, wav)
         assert gate.entered.acquire(timeout=20)
         batch = [threads.submit(_predict, client, *given) for given in ((wav, "하"), (wav, None), (wav, "하"))]
-        _until_waiting(pipeline, 3)
+        _until_waiting(client, 3)
         gate.opened.set()
         assert running.result().status_code == 200
         for future in batch:
@@ -361,7 +364,7 @@ def test_the_unexpected_is_logged_without_what_was_sent(
             raise KeyError(text)
 
     broken: Any = Broken()
-    with _serve(settings, Pipeline(replace(model, tokenizer=broken), settings)) as client:
+    with _serve(settings, replace(model, tokenizer=broken)) as client:
         problem = _check_problem(_predict(client, transcript="비밀 이야기"), 500, "internal_error")
         assert client.get("/health/ready").status_code == 200
     assert problem["request_id"] in caplog.text and "KeyError" in caplog.text
@@ -379,7 +382,7 @@ def test_ready_only_when_loaded(store: Path, wav: bytes, monkeypatch: pytest.Mon
         return load_model(settings)
 
     monkeypatch.setattr(app.service, "load_model", slow)
-    outcomes: list[Pipeline | MaeumError] = []
+    outcomes: list[Model | MaeumError] = []
     settings = Settings(model_store=store, threads=1)
     with TestClient(create_app(settings, on_loaded=outcomes.append)) as client:
         assert client.get("/health/live").status_code == 200
@@ -389,7 +392,7 @@ def test_ready_only_when_loaded(store: Path, wav: bytes, monkeypatch: pytest.Mon
         go_on.set()
         _until_ready(client)
         assert _predict(client, wav).status_code == 200
-        assert isinstance(outcomes[0], Pipeline)
+        assert isinstance(outcomes[0], Model)
 
 
 @pytest.mark.parametrize("model", ["starter", "absent"])
@@ -411,12 +414,11 @@ def test_nothing_is_read_at_import_or_creation(tmp_path: Path) -> None:
     create_app(Settings(model_store=tmp_path / "absent"))
 
 
-def test_a_closed_pipeline_is_not_ready(model: Model, settings: Settings) -> None:
-    pipeline = Pipeline(model, settings)
-    with _serve(settings, pipeline) as client:
+def test_a_service_whose_queue_has_ended_is_not_ready(model: Model, settings: Settings) -> None:
+    with _serve(settings, model) as client:
         assert client.get("/health/ready").status_code == 200
-        assert client.portal is not None and pipeline._batcher is not None
-        client.portal.call(pipeline._batcher.close)
+        assert client.portal is not None
+        client.portal.call(_batcher(client).close)
         _check_problem(client.get("/health/ready"), 503, "not_ready")
 
 
@@ -427,7 +429,7 @@ def test_every_documented_code_is_met_by_a_test() -> None:
 
 def test_the_command_line_and_http_agree(client: TestClient, model: Model, settings: Settings, wav: bytes) -> None:
     over_http = _predict(client, wav, "정말 고마워요").json()
-    here = Pipeline(model, settings).predict_sync(io.BytesIO(wav), "정말 고마워요").model_dump()
+    here = predict(model, settings, io.BytesIO(wav), "정말 고마워요").model_dump()
     for answer in (over_http, here):
         del answer["timing_ms"]
     assert {key: value for key, value in over_http.items() if key != "request_id"} == here

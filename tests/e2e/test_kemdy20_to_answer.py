@@ -6,7 +6,6 @@ from pathlib import Path
 from starlette.testclient import TestClient
 
 from app.engine.load import load_model
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.store.versions import load_manifest
 from app.web.api import create_app
@@ -29,7 +28,7 @@ def test_four_commands_from_a_corpus_to_an_answer(tmp_path: Path) -> None:
 
     clip = next((tmp_path / "KEMDy20").glob("**/Session01/*.wav"))
     settings = Settings(model_store=tmp_path / "store", model="kemdy20", threads=1)
-    with TestClient(create_app(settings, Pipeline(load_model(settings), settings))) as client:
+    with TestClient(create_app(settings, load_model(settings))) as client:
         answer = client.post(
             "/predict", files={"audio": clip.read_bytes()}, data={"transcript": "정말 행복하고"}
         ).json()

@@ -11,20 +11,20 @@ import soundfile
 import torch
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import load_model
 from app.settings import Settings
 from app.store.manifest import Manifest
 from app.store.versions import load_manifest, verify
 from training.config import AudioEncoderConfig
-from training.corpora.kote import READING
+from training.corpora.kote import EMOTION_OF_LABEL
 from training.corpora.nsmc import read_reviews
 from training.evaluation.crossvalidation import RECORDINGS
 from training.learning import heads
 from training.networks.files import load_networks
 from training.networks.whisper import whisper_config
 from training.recipes import starter
-from training.recipes.smoke import TINY, WORDS, make_encoder
+from training.recipes.smoke import TINY, TRANSCRIPTS, make_encoder
 
 SPEAKERS = {"ema": "plain", "emb": "plain", "nea": "emotional"}
 WHISPER = {"layers": 1, "width": 64, "heads": 4, "feed_forward": 32}
@@ -40,15 +40,17 @@ def write_corpora(folder: Path) -> Path:
         path.mkdir(parents=True)
     rows = ["file,speaker,gender,script,emotion,transcript,spoken_form"]
     for number, (speaker, script) in enumerate(SPEAKERS.items()):
-        for pitch, (emotion, words) in enumerate(WORDS.items()):
+        for pitch, (emotion, words) in enumerate(TRANSCRIPTS.items()):
             time = np.arange(int(random.uniform(0.3, 0.6) * 16_000)) / 16_000
             voice = 0.2 * np.sin(2 * np.pi * (110 + 60 * pitch + 9 * number) * time)
             name = f"audio/{speaker}{pitch}.flac"
             soundfile.write(korean / name, voice + 0.01 * random.standard_normal(len(time)), 16_000)
             rows.append(f"{name},{speaker},{'male' if number else 'female'},{script},{emotion},{words},{words}")
     (korean / "metadata.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
-    ids = {label: number for number, label in enumerate(READING)}
-    comments = [f"{k}\t{WORDS[e]} {'그' * (k % 4)}\t{ids[LABELS[e]]}\n" for k, e in enumerate(12 * list(WORDS))]
+    ids = {label: number for number, label in enumerate(EMOTION_OF_LABEL)}
+    comments = [
+        f"{k}\t{TRANSCRIPTS[e]} {'그' * (k % 4)}\t{ids[LABELS[e]]}\n" for k, e in enumerate(12 * list(TRANSCRIPTS))
+    ]
     (kote / "val.tsv").write_text("".join(comments) + "900\t뭐야\t42,5\n", encoding="utf-8")
     (kote / "test.tsv").write_text("".join(f"9{line}" for line in comments[:10]), encoding="utf-8")
     with gzip.open(reviews / "reviews.tsv.gz", "wt", encoding="utf-8") as file:
@@ -68,7 +70,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
         **TINY,
         "audio.encoder": {"name": str(folder / "whisper"), **WHISPER},
         "audio.block.layers": 0,
-        "text.encoder": str(make_encoder(folder / "words", [*WORDS.values(), "그아"])),
+        "text.encoder": str(make_encoder(folder / "words", [*TRANSCRIPTS.values(), "그아"])),
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "STEPS", 20)
@@ -84,27 +86,27 @@ def manifest(made: tuple[Path, Path]) -> Manifest:
     return load_manifest(made[1])
 
 
-def test_the_version_is_whole_and_has_its_precisions_and_a_checkpoint(
+def test_the_version_is_whole_and_has_its_precisions_and_weights_to_fine_tune_from(
     made: tuple[Path, Path], manifest: Manifest
 ) -> None:
     verify(made[1], manifest)
     assert made[1].parts[-2:] == ("starter", "9.9.9")
     assert set(manifest.graphs) == {"int8", "fp16"}
-    assert manifest.checkpoint is not None
+    assert manifest.weights is not None and manifest.weights.file == "weights.safetensors"
     assert (manifest.preset, manifest.width) == ("starter", 64)
     assert {path.name for path in made[1].iterdir()} == {"manifest.json", *(file.file for file in manifest.files())}
 
 
-def test_every_figure_on_voices_is_of_speakers_never_met(manifest: Manifest) -> None:
+def test_every_figure_on_clips_is_of_speakers_not_in_training(manifest: Manifest) -> None:
     figures = manifest.evaluation
     assert figures["precision"] == "int8"
     for script, speakers, clips in (("plain", 2, 10), ("emotional", 1, 5)):
-        heard = [f"{EMOTION} ({script}), {heard}" for heard in ("audio", "text", "both")]
+        by_modality = [f"{EMOTION} ({script}), {available}" for available in ("audio", "text", "both")]
         others = [f"{EMOTION} ({script}), {recording}, audio" for recording in RECORDINGS]
-        for name in (*heard, *others, f"arousal of ko_emotional_speech ({script})"):
+        for name in (*by_modality, *others, f"arousal of ko_emotional_speech ({script})"):
             found = figures[name]
             assert (found["speakers"], found["speakers_met"]) == (speakers, 0), name
-        assert figures[heard[0]]["n"] == clips
+        assert figures[by_modality[0]]["n"] == clips
     assert {name for name in figures if "kote" in name or "nsmc" in name} == {
         "emotion of kote, text",
         "valence of nsmc_ratings",
@@ -130,16 +132,16 @@ def test_the_version_answers(made: tuple[Path, Path], precision: str) -> None:
     model = load_model(Settings.load(model_store=store, model="starter/9.9.9", precision=precision, threads=1))
     voice = 0.2 * np.sin(np.arange(8_000) * 0.06).astype(np.float32)
     ids = model.tokenizer.encode("정말 좋아").ids
-    voice_alone, words_alone, both = model.predict(
-        [Utterance(voice, None), Utterance(None, ids), Utterance(voice, ids)]
+    audio_alone, text_alone, both = model.predict(
+        [ModelInput(voice, None), ModelInput(None, ids), ModelInput(voice, ids)]
     )
-    assert (voice_alone.valence, words_alone.arousal) == (None, None)
-    assert both.arousal == pytest.approx(voice_alone.arousal, abs=1e-2)
-    assert both.valence == pytest.approx(words_alone.valence, abs=1e-2)
-    for answer in (voice_alone, words_alone, both):
+    assert (audio_alone.valence, text_alone.arousal) == (None, None)
+    assert both.arousal == pytest.approx(audio_alone.arousal, abs=1e-2)
+    assert both.valence == pytest.approx(text_alone.valence, abs=1e-2)
+    for answer in (audio_alone, text_alone, both):
         assert len(answer.probabilities) == 5 and sum(answer.probabilities) == pytest.approx(1, abs=1e-4)
 
 
-def test_the_words_are_trained_once(made: tuple[Path, Path]) -> None:
-    assert (made[0] / "words" / "text.safetensors").is_file()
-    assert len((made[0] / "words" / "log.jsonl").read_text().splitlines()) == 1
+def test_the_text_network_is_trained_once(made: tuple[Path, Path]) -> None:
+    assert (made[0] / "text" / "text.safetensors").is_file()
+    assert len((made[0] / "text" / "log.jsonl").read_text().splitlines()) == 1

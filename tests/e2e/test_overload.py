@@ -15,7 +15,6 @@ from fastapi import FastAPI
 
 from app.engine.engine import Prediction
 from app.engine.load import Model
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.web.api import create_app
 
@@ -52,7 +51,7 @@ def serve(listen: Listen, settings: Settings, model: Model, gate: Gate) -> Calla
     def start(gated: bool = True, **changed: Any) -> httpx.Client:
         own = settings.model_copy(update=changed)
         served = replace(model, runners=[gate]) if gated else model
-        host, port = listen(create_app(own, Pipeline(served, own)), own)
+        host, port = listen(create_app(own, served), own)
         return httpx.Client(base_url=f"http://{host}:{port}", timeout=20)
 
     return start

@@ -1,6 +1,6 @@
 """What the README and the guides tell people to type exists, and what they show is what comes back."""
 
-import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -12,16 +12,19 @@ from uvicorn.main import main as uvicorn_command
 
 from app import cli
 from app.engine.load import load_model
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.web.api import create_app
 from tests.support import ROOT
-from training.cli import parser as training_parser
+from training.cli import parse
 
 PAGES = [
     ROOT / page
     for page in (
         "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/decisions.md",
+        "docs/fidelity.md",
         "docs/training.md",
         "docs/operations.md",
         "docs/reliability.md",
@@ -54,18 +57,20 @@ def test_every_command_exists(line: str) -> None:
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
         assert rest[0] in targets
     elif program == "maeum-train":
-        training_parser().parse_args(rest)
+        parse(rest)
     elif program == "maeum":
         cli._parser().parse_args(rest)
     elif program == "uvicorn":
         module, _, name = uvicorn_command.make_context(program, rest).params["app"].partition(":")
         assert callable(getattr(importlib.import_module(module), name))
+    elif program == "python" and rest[0] == "-m":
+        assert importlib.util.find_spec(rest[1]) is not None
     elif program == "python":
         assert (ROOT / rest[0]).is_file()
     elif "/" in program:
         assert (ROOT / program).is_file()
     else:
-        assert program in ("cp", "curl", "docker", "espeak-ng", "kill", "mv", "pip")
+        assert program in ("cp", "curl", "docker", "espeak-ng", "kill", "mv", "pip", "pre-commit")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -79,7 +84,7 @@ def test_the_answer_shown_is_the_answer_given() -> None:
     (asked,) = (shlex.split(line) for line in typed() if line.startswith("curl -F"))
     audio, transcript = (word.partition("=")[2] for word in asked if word.startswith(("audio=", "transcript=")))
     settings = Settings(threads=1)
-    with TestClient(create_app(settings, Pipeline(load_model(settings), settings))) as client:
+    with TestClient(create_app(settings, load_model(settings))) as client:
         answer = client.post(
             "/predict",
             files={"audio": (ROOT / audio.removeprefix("@")).read_bytes()},

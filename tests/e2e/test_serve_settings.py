@@ -61,7 +61,7 @@ def test_a_key_made_by_the_command_lets_in_and_rotates_without_a_restart(
         ({"MAEUM_HOST": "0.0.0.0", "MAEUM_WITHOUT_KEYS": "anyone", "MAEUM_ADMIN": "true"}, "maeum key NAME --admin"),
         ({"MAEUM_KEYS_FILE": "/nonexistent"}, "MAEUM_KEYS_FILE"),
         ({"MAEUM_RATE_LIMIT": "often"}, "MAEUM_RATE_LIMIT is 'often'"),
-        ({"MAEUM_CORS_ORIGINS": "example.com"}, "MAEUM_CORS_ORIGINS names 'example.com'"),
+        ({"MAEUM_CORS_ORIGINS": "example.com"}, "MAEUM_CORS_ORIGINS has 'example.com'"),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER is 'zipkin'"),
     ],
 )
@@ -114,8 +114,7 @@ def test_several_workers_count_together(store: Path, tmp_path: Path) -> None:
         sys.executable,
         "-m",
         "uvicorn",
-        "app.web.api:create_app",
-        "--factory",
+        "app.main:app",
         "--workers",
         "2",
         "--port",

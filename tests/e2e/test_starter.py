@@ -10,7 +10,6 @@ from starlette.testclient import TestClient
 
 from app.cli import main
 from app.engine.load import load_model
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.store.versions import list_versions
 from app.web.api import create_app
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.skipif(not list_versions(ROOT / "model_store"), reason=
 @pytest.fixture(scope="module")
 def starter() -> Iterator[TestClient]:
     settings = Settings(threads=1)
-    with TestClient(create_app(settings, Pipeline(load_model(settings), settings))) as client:
+    with TestClient(create_app(settings, load_model(settings))) as client:
         yield client
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import load_model
 from app.settings import Precision, Settings
 from app.store.manifest import GraphName
@@ -154,7 +154,7 @@ def test_the_engine_answers_as_the_networks_do(run: Path, networks: Networks, tm
     model = load_model(Settings.load(model_store=tmp_path, model="tiny"))
     reference = Reference(networks)
     case, (truth, _, _) = reference.cases[0], reference.truth[0]
-    (prediction,) = model.predict([Utterance(case.waveforms[0], case.tokens[0])])
+    (prediction,) = model.predict([ModelInput(case.waveforms[0], case.tokens[0])])
     logits = truth["logits"][0].astype(np.float64)
     expected = np.exp(logits - logits.max())
     assert prediction.arousal == pytest.approx(float(np.clip(truth["arousal"][0], 1, 5)), abs=1e-4)

@@ -8,7 +8,7 @@ from app.settings import Precision, Settings
 from app.store.manifest import Manifest
 from app.store.versions import find_version, load_manifest
 from training.export.parity import Reference
-from training.networks.files import load_checkpoint
+from training.networks.files import load_weights
 
 FOLDER = find_version(Path(Settings.model_fields["model_store"].default), "starter")
 ROUNDED = 1.1  # the manifest gives two digits, and processors add up in different orders
@@ -21,7 +21,7 @@ def manifest() -> Manifest:
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return Reference(load_checkpoint(FOLDER).eval())
+    return Reference(load_weights(FOLDER).eval())
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])

@@ -1,6 +1,6 @@
-"""A synthetic copy of KEMDy20: its folders, columns, encodings and irregularities, with synthesised voices.
+"""A synthetic copy of KEMDy20: its folders, columns, encodings and irregularities, with synthesised clips.
 
-Loudness and pitch follow the arousal of the label and the words follow its valence, so that a model can learn from it.
+Loudness and pitch follow the arousal of the label, the transcript follows its valence: a model can learn from them.
 """
 
 import csv
@@ -16,7 +16,7 @@ SAMPLE_RATE = 16_000
 ENCODINGS = ("utf-8", "cp949", "utf-8-sig")
 RATERS = ("01F", "02M", "03M", "04F", "05M", "06F", "07F", "08M", "09F", "10M")
 
-# Label as annotated: arousal, valence, what is said.
+# By label: arousal, valence, transcript.
 EMOTIONS = {
     "neutral": (3.2, 3.0, "그래서 c/ 저는 학교에 갔어요."),
     "happy": (3.6, 3.8, "정말 행복하고 l/ 즐거웠어요!"),
@@ -31,7 +31,7 @@ FIVE = ("neutral", "happy", "sad", "angry", "surprise")
 
 @dataclass
 class Tree:
-    """What was written: the root, the label of every annotated utterance by its id on disk, and what was broken."""
+    """The written tree: its root, the label of every annotated utterance by its id on disk, and the broken files."""
 
     root: Path
     labels: dict[str, str] = field(default_factory=dict)
@@ -46,11 +46,11 @@ class Tree:
 
     @property
     def ties(self) -> list[str]:
-        """The utterances whose raters are divided."""
+        """The utterances on which the raters are divided."""
         return [id_ for id_, label in self.labels.items() if ";" in label]
 
     def labelled(self, *names: str) -> list[str]:
-        """The utterances annotated with one of `names` alone."""
+        """The utterances annotated with exactly one of `names`."""
         return [id_ for id_, label in self.labels.items() if label in names]
 
 
@@ -83,9 +83,9 @@ def write_tree(
             label = _label(number) if quirks else FIVE[number % 5]
             tree.labels[id_] = label
             emotions = label.split(";")
-            arousal, valence, words = EMOTIONS[emotions[0]]
-            _write_voice(recordings / f"{id_}.wav", arousal, valence, duration_s * rng.uniform(0.7, 1.3), rng)
-            (recordings / f"{id_}.txt").write_bytes(f"{words}\n".encode(ENCODINGS[position % 3]))
+            arousal, valence, transcript = EMOTIONS[emotions[0]]
+            _write_clip(recordings / f"{id_}.wav", arousal, valence, duration_s * rng.uniform(0.7, 1.3), rng)
+            (recordings / f"{id_}.txt").write_bytes(f"{transcript}\n".encode(ENCODINGS[position % 3]))
             rows.append(_annotation_row(number, id_, emotions, arousal, valence, rng))
         if quirks and position == 0:
             _break(tree, recordings, ids)
@@ -112,7 +112,7 @@ def _label(number: int) -> str:
 
 
 def _break(tree: Tree, recordings: Path, ids: list[str]) -> None:
-    """Breaks one utterance in each way that the corpus does, from the fourth on."""
+    """Breaks one utterance in each way that occurs in the corpus, from the fourth on."""
     wavs = {id_: recordings / f"{id_}.wav" for id_ in ids}
     txts = {id_: recordings / f"{id_}.txt" for id_ in ids}
     no_wav, no_text, no_files, bad_wav, bad_text, tags = ids[3:9]
@@ -134,7 +134,7 @@ def _break(tree: Tree, recordings: Path, ids: list[str]) -> None:
     tree.without_annotation.append(extra)
 
 
-def _write_voice(path: Path, arousal: float, valence: float, seconds: float, rng: np.random.Generator) -> None:
+def _write_clip(path: Path, arousal: float, valence: float, seconds: float, rng: np.random.Generator) -> None:
     """A glottal-like sum of harmonics over noise: higher and louder with arousal, rising with valence."""
     time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     pitch = 120 + 80 * (arousal - 2.5) + 40 * (valence - 3) * time / seconds + rng.normal(0, 5)
@@ -148,16 +148,16 @@ def _write_voice(path: Path, arousal: float, valence: float, seconds: float, rng
 def _annotation_row(
     number: int, id_: str, emotions: list[str], arousal: float, valence: float, rng: np.random.Generator
 ) -> list[str]:
-    """The ten raters are divided evenly over a tie, else three of them hear neutral; their means are what is given."""
-    heard = [emotions[rater % len(emotions)] if len(emotions) > 1 else emotions[0] for rater in range(10)]
+    """The ten raters are divided evenly over a tie, else three of them vote neutral; the row has their means."""
+    votes = [emotions[rater % len(emotions)] if len(emotions) > 1 else emotions[0] for rater in range(10)]
     if len(emotions) == 1:
-        heard[7:] = ["neutral"] * 3
+        votes[7:] = ["neutral"] * 3
     valences = np.clip(np.rint(rng.normal(valence, 0.4, 10)), 1, 5).astype(int)
     arousals = np.clip(np.rint(rng.normal(arousal, 0.4, 10)), 1, 5).astype(int)
     start = 5.0 * number
     row = [str(number + 1), f"{start:.3f}", f"{start + 2:.3f}", id_, ";".join(emotions)]
     row += [f"{valences.mean():.2f}", f"{arousals.mean():.2f}"]
-    for emotion, rater_valence, rater_arousal in zip(heard, valences, arousals, strict=True):
+    for emotion, rater_valence, rater_arousal in zip(votes, valences, arousals, strict=True):
         row += [emotion, str(rater_valence), str(rater_arousal)]
     return row
 

@@ -161,6 +161,7 @@ def write_version(store: Path, name: str = "starter", version: str = "0.1.0") ->
         "semantics": "masked",
         "license": "Apache-2.0",
         "width": WIDTH,
+        "scale": [1, 5],
         "audio": {"sample_rate": 16000, "hop_length": 512, "max_frames": MAX_FRAMES},
         "text": {"tokenizer": _stored(folder / "tokenizer.json"), "max_tokens": MAX_TOKENS},
         "emotion": {"classes": CLASSES, "temperature": {"audio": 2.0, "text": 0.75, "both": 1.5}},

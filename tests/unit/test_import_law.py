@@ -1,9 +1,11 @@
-"""The laws of the house: which room may import which, and where a library may appear. `CONTRIBUTING.md` explains them.
+"""The laws of the house: which room may import which, where a library may appear, what may not stand in code.
 
-The laws are read off the syntax trees, so that an import inside a function counts too.
+`CONTRIBUTING.md` explains them. They are read off the syntax trees, so that an import inside a function counts too.
 """
 
 import ast
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +64,10 @@ LIBRARIES = {
     "uvicorn": "web",
 }
 TRAINING_ONLY = {"librosa", "onnx", "scipy", "torch", "torchaudio", "training", "transformers"}
+MANIFESTS = [json.loads(path.read_bytes()) for path in (ROOT / "model_store").glob("*/*/manifest.json")]
+LABELS = {label for manifest in MANIFESTS for label in manifest["emotion"]["classes"]}
+SCALES = {tuple(manifest["scale"]) for manifest in MANIFESTS}
+EXAMPLES = "app/web/schemas.py"  # its documented examples must look like answers
 FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))
 
 
@@ -74,6 +80,21 @@ def imports(source: str, package: list[str]) -> Iterator[tuple[int, str, int]]:
             above = package[: len(package) + 1 - node.level] if node.level else []
             module = ".".join([*above, *filter(None, [node.module])])
             yield from ((node.lineno, f"{module}.{alias.name}", node.level) for alias in node.names)
+
+
+def literals(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of each emotion label and each scale of a manifest that stands in `source`."""
+    spelled = [rf"\b{low:g}\b(\.0)?[^.]{{0,15}}?(\bto|\.\.) ?{high:g}\b" for low, high in SCALES]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value in LABELS:
+                yield node.lineno, node.value
+            found = [re.search(pattern, node.value) for pattern in spelled]
+            yield from ((node.lineno, match[0]) for match in found if match)
+        elif isinstance(node, ast.Tuple | ast.List):
+            values = tuple(part.value if isinstance(part, ast.Constant) else None for part in node.elts)
+            if values in SCALES:
+                yield node.lineno, ast.unparse(node)
 
 
 def offences(path: Path, source: str) -> list[str]:
@@ -100,6 +121,9 @@ def offences(path: Path, source: str) -> list[str]:
             offend(line, name, "app knows nothing of training and its libraries")
         elif top == "app" and LIBRARIES.get(parts[0], room) != room:
             offend(line, name, f"{parts[0]} appears only in app/{LIBRARIES[parts[0]]}")
+    if top == "app" and path.as_posix() != EXAMPLES:
+        law = "labels and scales come from the version's manifest"
+        found += [f"{path.as_posix()}:{line}: holds {text}: {law}" for line, text in literals(source)]
     return found
 
 
@@ -119,7 +143,7 @@ def test_every_room_is_known() -> None:
 @pytest.mark.parametrize(
     ("path", "line", "law"),
     [
-        ("app/engine/engine.py", "from ..pipeline import Pipeline", "app/engine is not above app/pipeline"),
+        ("app/engine/engine.py", "from ..pipeline import predict", "app/engine is not above app/pipeline"),
         ("app/engine/engine.py", "from ..audio.decode import decode", "app/engine is not above app/audio"),
         ("app/errors.py", "def late():\n    from .settings import Settings", "app/errors is not above app/settings"),
         ("app/service.py", "from .web import limits", "app/service is not above app/web"),
@@ -130,6 +154,11 @@ def test_every_room_is_known() -> None:
         ("app/store/cache.py", "import torch.nn", "app knows nothing of training"),
         ("app/store/cache.py", "from training.config import Config", "app knows nothing of training"),
         ("app/web/access.py", "from starlette._utils import get_route_path", "its own file's"),
+        ("app/engine/engine.py", 'CALM = "neutral"', "labels and scales come from"),
+        ("app/cli.py", 'print(f"{arousal} (1 calm to 5 excited)")', "labels and scales come from"),
+        ("app/answer.py", '"""From 1 to 5."""', "labels and scales come from"),
+        ("app/answer.py", 'SAID = "1..5"', "labels and scales come from"),
+        ("app/store/manifest.py", "SCALE = (1.0, 5.0)", "labels and scales come from"),
         ("training/cli.py", "from .export.version import _proven", "its own file's"),
         ("training/data/batches.py", "from ..networks.model import TextValence", "training/data is not above"),
         ("training/learning/run.py", "from ..evaluation.measure import measure", "training/learning is not above"),

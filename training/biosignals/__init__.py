@@ -1,1 +1,1 @@
-"""What the corpus says before any training: whether its biosignals can be used, and whether its labels differ."""
+"""The analysis of KEMDy20 without training: are its biosignals usable, and do arousal and valence differ by emotion?"""

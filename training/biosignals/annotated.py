@@ -1,4 +1,4 @@
-"""The annotation alone, without asking for the recordings: who was rated, and what the label is."""
+"""The annotation alone, without the recordings: the rated utterances and their labels."""
 
 from pathlib import Path
 
@@ -8,15 +8,16 @@ from ..corpora.kemdy20_annotation import (
     label_of,
     read_annotations,
 )
+from ..corpora.kemdy20_release import annotation_files
 from ..corpora.tally import Report
-from .folders import annotation_files
 
 PUBLISHED = Choices(ties="drop", classes=5)
-"""The labels that the published figures are of."""
+"""The choice of labels behind the published figures."""
 
 
 def read_annotated(root: Path, report: Report) -> dict[int, dict[str, Annotation]]:
-    """By session and utterance id. What cannot be read is named in `report`; an utterance's second row is not used."""
+    """The rows by session and utterance id. `report` names unreadable rows and second rows of an utterance, which are
+    not used."""
     annotated: dict[int, dict[str, Annotation]] = {}
     for session, path in annotation_files(root).items():
         rows = annotated.setdefault(session, {})
@@ -28,8 +29,8 @@ def read_annotated(root: Path, report: Report) -> dict[int, dict[str, Annotation
 
 
 def labelled(annotated: dict[int, dict[str, Annotation]], report: Report) -> list[tuple[Annotation, str]]:
-    """The utterances with one of the five emotions, each with it. Ties and other emotions are left out, which `report`
-    then says."""
+    """The utterances with one of the five emotions, paired with it. Ties and other emotions are left out; `report` has
+    them."""
     labels = (
         (annotation, label_of(annotation, PUBLISHED, report))
         for rows in annotated.values()

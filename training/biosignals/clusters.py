@@ -1,13 +1,13 @@
-"""Do the courses of skin temperature fall into groups? Clustering on DTW distances, k = 2..10, and what it is worth.
+"""Do the courses of skin temperature fall into groups? Clustering on DTW distances, k = 2..10, and its scores.
 
 Distances: dynamic time warping without a band, on min-max scaled courses of one length (dtaidistance). Clusters:
 agglomerative with average linkage, which needs distances only and has no random start (scikit-learn); from one draw of
-segments to the next its silhouettes vary about half as much as those of complete linkage. Silhouette is taken on the
-DTW distances. Davies-Bouldin needs vectors: it takes the courses themselves, [segments, POINTS], with Euclidean
-distance, so it judges without the warping.
+segments to the next its silhouettes vary about half as much as those of complete linkage. The silhouette is on the DTW
+distances. Davies-Bouldin needs vectors: it is on the courses themselves, [segments, POINTS], with Euclidean distance,
+without warping.
 
-A drift that starts anywhere and ends anywhere already gives two groups, rising and falling, with a high silhouette. So
-the same is done to the same segments with their steps in random order, and only what exceeds that is structure.
+Random drift alone gives two groups, rising and falling, with a high silhouette. So the same segments are also clustered
+with their steps in random order, and only a higher score than that is structure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Score:
-    """What `k` clusters are worth.
+    """The scores of `k` clusters.
 
     `silhouette` -1..1, and `silhouette_shuffled` for the steps in random order; `davies_bouldin` from 0, lower is
     better; `sizes`, largest first. `emotion_ami`: adjusted mutual information with the annotated emotion, 0 by chance
@@ -50,8 +50,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Clustering:
-    """`segments` there were and `sampled` of them were clustered, drawn with `seed`. `scores` by k, none where there
-    were too few. `courses` [sampled, POINTS] and `labels` [sampled], 0..k-1, are those of the best silhouette."""
+    """`segments` is their number, `sampled` the number clustered, drawn with `seed`. `scores` by k, empty if there were
+    too few. `courses` [sampled, POINTS] and `labels` [sampled], 0..k-1, are those of the best silhouette."""
 
     segments: int
     sampled: int
@@ -98,7 +98,7 @@ def cluster(shapes: Sequence[Shape], emotions: Mapping[str, str], sample: int, s
 
 
 def _distances(courses: Floats) -> Floats:
-    """[segments, segments]: the root of the summed squared differences along the cheapest warping of each pair."""
+    """[segments, segments]: the root of the summed squared differences along the cheapest warping path of each pair."""
     distances: Floats = dtw.distance_matrix_fast(np.ascontiguousarray(courses), parallel=False)
     return distances
 

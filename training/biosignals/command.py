@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..corpora.tally import NAMES_IN_SUMMARY, CorpusError
+from ..corpora.tally import CorpusError
 from .clusters import MAX_SAMPLE, MIN_SEGMENTS
 from .conclusions import on_clusters, on_completeness, on_emotions
 from .results import Results, analyse, as_json
@@ -31,14 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", type=_between(0, MAX_SEED), default=1, metavar="S", help="which N are drawn (default: %(default)s)"
+        "--seed", type=_between(0, MAX_SEED), default=1, metavar="S", help="seed of the draw (default: %(default)s)"
     )
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where anything is wrong with the corpus")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if the corpus has any problem")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the report that `args` asks for. Returns 0, 1 where `--strict` found a problem, 2 where nothing could be
-    read or written."""
+    """Writes the report. Returns 0; 1 if `--strict` found a problem; 2 if nothing could be read or written."""
     try:
         args.output.mkdir(parents=True, exist_ok=True)
         results = analyse(args.source, args.sample, args.seed)
@@ -55,22 +54,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replaces `path` at once, so that no half report is left."""
+    """Replaces `path` at once, so that there is never half a report."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
 def _summary(results: Results) -> str:
-    """The conclusions, and what is wrong with the first names."""
+    """The conclusions, and the problems with their first names."""
     lines = [
         on_completeness(results.survey.completeness, results.annotated),
         on_clusters(results.clustering),
         *map(on_emotions, results.comparisons),
+        *results.report.problem_lines(),
     ]
-    for kind, names in sorted(results.report.problems.items()):
-        shown = ", ".join(names[:NAMES_IN_SUMMARY]) + (", ..." if len(names) > NAMES_IN_SUMMARY else "")
-        lines.append(f"  problem: {kind}: {len(names):,} ({shown})")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""How much of a biosignal a session has: files, samples, seconds, gaps, and utterances that it covers."""
+"""The completeness of a biosignal in a session: files, samples, seconds, gaps, and the utterances covered."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -6,21 +6,21 @@ from typing import Literal
 
 import numpy as np
 
+from ..corpora.kemdy20_release import Signal
 from .e4 import Recording
-from .folders import Signal
 
 BEAT_TOLERANCE_S = 0.25
-"""A beat that comes this much later than its own interval says follows a gap: less than one missed beat, far more than
-the wristband's clock of 1/64 s."""
+"""A beat this much later than its own interval follows a gap: less than one missed beat, far more than the wristband's
+clock of 1/64 s."""
 
 
 @dataclass
 class Completeness:
     """One signal in one session.
 
-    `seconds` are those that samples stand for: at 4 Hz a quarter each, in IBI the intervals themselves. `gap_s` are the
-    seconds lost between the first and the last sample of a file, in `gaps` pieces; what was lost before, after or
-    between files cannot be seen. `segments` are the ids of the utterances that at least one sample is marked with.
+    `seconds` is the time that the samples represent: at 4 Hz a quarter each, in IBI the intervals themselves. `gap_s`
+    are the seconds lost between the first and the last sample of a file, in `gaps` pieces; losses before, after or
+    between files are not visible. `segments` are the ids of the utterances with at least one marked sample.
     """
 
     session: int
@@ -35,14 +35,14 @@ class Completeness:
 
     @property
     def status(self) -> Literal["present", "broken", "missing"]:
-        """`broken` where there are files and none could be read."""
+        """`broken` if there are files but none could be read."""
         if self.samples:
             return "present"
         return "broken" if self.broken_files else "missing"
 
     @property
     def covered(self) -> float | None:
-        """Share 0..1 of the seconds between first and last samples that samples stand for; None without samples."""
+        """Share 0..1 of the time between first and last samples that samples represent; None without samples."""
         return self.seconds / (self.seconds + self.gap_s) if self.samples else None
 
     def add(self, recording: Recording) -> None:
@@ -78,7 +78,7 @@ class Completeness:
 
 
 def segment_id(segment: str, session: int) -> str:
-    """The id with the session's own number: the files of session 17 may say 42 as its annotation does."""
+    """The id with the session's own number: the files of session 17 may have 42, as its annotation does."""
     return f"Sess{session:02}_{segment.partition('_')[2]}"
 
 
@@ -86,7 +86,7 @@ def gap_lengths_s(recording: Recording) -> list[float]:
     """Seconds missing at each gap of a file, in order.
 
     At a fixed rate a step longer than one and a half periods is a gap. In IBI a beat is stamped at its end, so a gap is
-    what a step has beyond the interval. Where the clock shows whole seconds only, a second more is none.
+    the part of a step beyond the interval. If the clock has whole seconds only, one second more is not a gap.
     """
     steps = np.diff(recording.times)
     if recording.rate_hz is None:

@@ -1,26 +1,26 @@
-"""A sentence or two on each part of the report, made from its numbers and from nothing else."""
+"""A sentence or two on each part of the report, derived from its numbers alone."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..corpora.kemdy20_release import SIGNALS
 from .clusters import Clustering
 from .completeness import Completeness
 from .emotions import Comparison
-from .folders import SIGNALS
 from .published import MEANS
 
 SIGNIFICANT = 0.05
 USABLE = 0.95
-"""Share of the recorded time and of the annotated utterances that a signal needs to be an input for every utterance."""
+"""Share of the recorded time and of the annotated utterances that a signal must cover to be usable as an input."""
 AGREEMENT = 0.05
-"""Adjusted mutual information below this is no agreement to speak of."""
+"""Adjusted mutual information below this is negligible."""
 SENSOR_STEP_C = 0.02
 """Resolution of the E4's thermometer in °C, by its maker's data sheet."""
 NAMES = 5
 
 
 def margin(segments: int) -> float:
-    """How much a silhouette must exceed that of shuffled steps: 0.1, and more below a hundred segments.
+    """The margin by which a silhouette must exceed that of shuffled steps: 0.1, and more below a hundred segments.
 
     On random walks the two differ with a standard deviation of 0.03 to 0.04, for 80 segments as for 1,000.
     """
@@ -28,14 +28,14 @@ def margin(segments: int) -> float:
 
 
 def p_text(p: float) -> str:
-    """`p` as papers write it."""
+    """`p` in the notation of papers."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def on_completeness(measured: Sequence[Completeness], annotated: Mapping[int, Iterable[str]]) -> str:
-    """Which signals are there, how whole they are, and whether they reach enough utterances."""
+    """Which signals exist, how complete they are, and whether they cover enough utterances."""
     if not any(one.samples for one in measured):
-        return "No sample of EDA, IBI or TEMP could be read, so nothing can be said about them."
+        return "No sample of EDA, IBI or TEMP could be read, so there is no conclusion about them."
     ids = {id_ for rows in annotated.values() for id_ in rows}
     marked = any(one.segments for one in measured)
     sentences, usable = [], []
@@ -56,9 +56,9 @@ def on_completeness(measured: Sequence[Completeness], annotated: Mapping[int, It
             usable += [str(signal)] if min(covered, reach) >= USABLE else []
         sentences.append(f"{sentence}.")
     if not ids:
-        verdict = "Without an annotation it cannot be said how many utterances that reaches."
+        verdict = "Without an annotation the number of utterances covered is unknown."
     elif not marked:
-        verdict = "No sample is marked with an utterance, so it cannot be said how many utterances that reaches."
+        verdict = "No sample is marked with an utterance, so the number of utterances covered is unknown."
     elif not usable:
         verdict = f"None reaches {USABLE:.0%} of both: as inputs they would be missing too often."
     else:
@@ -68,7 +68,7 @@ def on_completeness(measured: Sequence[Completeness], annotated: Mapping[int, It
 
 
 def on_clusters(clustering: Clustering) -> str:
-    """Whether the courses of TEMP fall into groups that random drift does not give, and whether those tell emotion."""
+    """Whether the courses of TEMP fall into groups beyond random drift, and whether these go with emotion."""
     best = clustering.best
     if best is None:
         return f"{clustering.sampled} segments of TEMP are too few to cluster, so nothing can be concluded."
@@ -76,7 +76,7 @@ def on_clusters(clustering: Clustering) -> str:
     if best.silhouette - best.silhouette_shuffled < margin(clustering.sampled):
         sentence += (
             f"and {best.silhouette_shuffled:.2f} with the steps of each segment in random order: "
-            "no groups are shown beyond what any slow drift gives."
+            "no groups are shown beyond those of any slow drift."
         )
     else:
         sentence += (
@@ -84,20 +84,20 @@ def on_clusters(clustering: Clustering) -> str:
             "the courses have more shape than drift alone."
         )
     if best.emotion_ami is None:
-        sentence += " Whether the clusters go with emotion cannot be said: too few segments have a label."
+        sentence += " Whether the clusters go with emotion is unknown: too few segments have a label."
     else:
-        relation = "do not tell" if best.emotion_ami < AGREEMENT else "go with"
+        relation = "do not go with" if best.emotion_ami < AGREEMENT else "go with"
         sentence += (
             f" The clusters {relation} the emotion (adjusted mutual information {best.emotion_ami:.3f}, 0 by chance)."
         )
     return (
-        f"{sentence} Scaling hides how much happens: the median segment spans {clustering.median_range_c:.2f} °C, "
-        f"and the sensor resolves {SENSOR_STEP_C} °C."
+        f"{sentence} Scaling hides the size of the changes: the median segment spans "
+        f"{clustering.median_range_c:.2f} °C, and the sensor resolves {SENSOR_STEP_C} °C."
     )
 
 
 def on_emotions(comparison: Comparison) -> str:
-    """Whether the dimension differs by emotion, between which, how strongly, and how near the published means it is."""
+    """Whether the dimension differs by emotion, between which, how strongly, and how near the published means are."""
     name, welch = comparison.dimension, comparison.welch
     if welch is None or comparison.eta_squared is None:
         return f"Fewer than two emotions have enough utterances with {name}, so nothing can be tested."
@@ -111,8 +111,8 @@ def on_emotions(comparison: Comparison) -> str:
 
 
 CAVEAT = (
-    "All these tests take utterances for independent. Those of one speaker are not, so the p values are too small: "
-    "read the differences and the shares of variance."
+    "All these tests assume independent utterances. Those of one speaker are not, so the p values are too small: "
+    "rely on the differences and the shares of variance."
 )
 
 

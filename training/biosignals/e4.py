@@ -1,10 +1,10 @@
-"""One file of the Empatica E4 wristband, as KEMDy20 stores it: values in time, and which utterance was open then.
+"""One file of the Empatica E4 wristband, as KEMDy20 stores it: values over time, and the utterance of each.
 
-Three forms are read. The empty cells that a spreadsheet appends to a row do not count.
+Reads three forms. Empty cells that a spreadsheet appends to a row are ignored.
 
     EDA, TEMP     start time / sample rate / value,time[,segment id] ...
     IBI           start time / "IBI" or a rate / interval,time[,segment id] ...
-    IBI           start time,IBI / offset,interval[,time][,segment id] ...   (as the wristband exports it)
+    IBI           start time,IBI / offset,interval[,time][,segment id] ...   (as exported by the wristband)
 
 A time is seconds since 1970, or a date with a time of day. The start is not read: only differences of time are used.
 """
@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..corpora.files import BrokenFileError, read_text
-from .folders import Signal
+from ..corpora.kemdy20_release import Signal
 
 Floats = npt.NDArray[np.float64]
 Sample = tuple[float, float, str]
 """Value, seconds, segment id."""
 
 MAX_INTERVAL_S = 10
-"""No heart rests longer between two beats: what says so is a time in the wrong column."""
+"""No interval between two heart beats is longer: such a value is a time in the wrong column."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Recording:
     """The samples of one file, in its order.
 
     `values` [samples]: EDA in µS, TEMP in °C, IBI in seconds between two heart beats. `times` [samples] in seconds from
-    a start that is the file's own. `segments` [samples]: the id of the open utterance, or "". `rate_hz` is None for
-    IBI, which has a sample a beat. `unreadable_rows` were skipped.
+    a start of the file's own. `segments` [samples]: the id of the current utterance, or "". `rate_hz` is None for IBI,
+    which has one sample per beat. `unreadable_rows` were skipped.
     """
 
     path: Path
@@ -47,8 +47,8 @@ class Recording:
 
 
 def read_e4(path: Path, signal: Signal) -> Recording:
-    """Reads `path`. Raises BrokenFileError, which names the file, where it has no such header or no sample."""
-    # Not the csv module: nothing here needs quotes, and a stray one would swallow the rest of the file.
+    """Reads `path`. Raises BrokenFileError, which names the file, if it has no such header or no sample."""
+    # Not the csv module: no cell needs quotes, and a stray one would swallow the rest of the file.
     rows = [cells for line in read_text(path).splitlines() if (cells := _cells(line))]
     if len(rows) < 2 or _seconds(rows[0][0]) is None:
         raise BrokenFileError(f"{path}: does not begin with a start time and a sample rate")
@@ -91,7 +91,7 @@ def _sample(row: list[str], time: float | None, signal: Signal) -> Sample | None
 
 
 def _exported_beat(row: list[str]) -> Sample | None:
-    """`offset,interval[,time][,segment id]`. The offset is the finer clock, so the time is not read."""
+    """`offset,interval[,time][,segment id]`. The offset is the finer clock, so the time is ignored."""
     offset, interval = _number(row[0]), _number(row[1]) if len(row) > 1 else None
     if offset is None or interval is None or not 0 < interval < MAX_INTERVAL_S:
         return None

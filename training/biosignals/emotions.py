@@ -1,6 +1,6 @@
 """Do arousal and valence differ by emotion? The tests of the paper, over the annotation alone.
 
-All of them take the utterances for independent, which those of one speaker are not: see `conclusions`.
+All of them assume independent utterances, which those of one speaker are not: see `conclusions`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from .e4 import Floats
 
 Dimension = Literal["arousal", "valence"]
 MIN_GROUP = 3
-"""Utterances that an emotion needs: two always lie equally far from their median, which says nothing to Levene."""
+"""Utterances that an emotion needs: two are always equally far from their median, which Levene's test cannot use."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Pair:
 @dataclass(frozen=True)
 class Comparison:
     """`groups` in the order of the five classes; `untested` emotions have fewer than MIN_GROUP utterances, or all the
-    same value. Where fewer than two emotions are left there are no tests. `eta_squared`: share of the variance between
-    emotions. `omega_squared`: the same less what chance adds, from Welch's F."""
+    same value. With fewer than two tested emotions there are no tests. `eta_squared`: share of the variance between
+    emotions. `omega_squared`: the same, corrected for chance, from Welch's F."""
 
     dimension: Dimension
     groups: list[Group]
@@ -122,7 +122,7 @@ def _welch(arrays: list[Floats]) -> Outcome:
 
 
 def _outcome(statistic: float, df: float, df_error: float | None, p: float) -> Outcome | None:
-    """None where the values leave the statistic undefined: all of them equally far from their median, say."""
+    """None if the statistic is undefined: if all values are equally far from their median, say."""
     return Outcome(float(statistic), df, df_error, float(p)) if np.isfinite(statistic) else None
 
 
@@ -140,8 +140,8 @@ def _eta_squared(arrays: list[Floats]) -> float:
 
 
 def _games_howell(tested: Mapping[str, Floats]) -> Iterable[Pair]:
-    """SciPy's test, with Welch's t for each pair. The interval is built here from the same studentised range, since
-    SciPy's own solves every pair twice and each mean against itself: seconds instead of one."""
+    """SciPy's test, with Welch's t for each pair. The interval is computed here from the same studentised range, as
+    SciPy's own solves every pair twice and each mean against itself, which takes seconds instead of one."""
     names, arrays = list(tested), list(tested.values())
     p = stats.tukey_hsd(*arrays, equal_var=False).pvalue
     for first, second in combinations(range(len(names)), 2):

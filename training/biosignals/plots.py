@@ -1,4 +1,4 @@
-"""The figures of the report, each a PNG. Drawn on figures of their own: nothing global, no window."""
+"""The plots of the report, each a PNG. They use no global state of matplotlib and open no window."""
 
 import io
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..corpora.kemdy20_release import SIGNALS
 from .clusters import Clustering
 from .completeness import Completeness
 from .emotions import Comparison
-from .folders import SIGNALS
 from .published import MEANS
 
 DPI = 110
@@ -17,7 +17,7 @@ BLUE, ORANGE, GREY = "#2166ac", "#d6604d", "#bbbbbb"
 
 
 def coverage(measured: Sequence[Completeness]) -> bytes:
-    """A strip a signal and a cell a session: the share of the recorded time that has samples, grey where missing."""
+    """A strip per signal and a cell per session: the share of the recorded time with samples, grey where missing."""
     sessions = sorted({one.session for one in measured})
     shares = np.full((len(SIGNALS), len(sessions)), np.nan)
     for one in measured:
@@ -37,7 +37,7 @@ def coverage(measured: Sequence[Completeness]) -> bytes:
 
 
 def scores(clustering: Clustering) -> bytes:
-    """Silhouette, beside that of shuffled steps, and Davies-Bouldin over the number of clusters."""
+    """Silhouette, also with shuffled steps, and Davies-Bouldin over the number of clusters."""
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     ks = [score.k for score in clustering.scores]
@@ -54,7 +54,7 @@ def scores(clustering: Clustering) -> bytes:
 
 
 def courses(clustering: Clustering) -> bytes:
-    """The clusters of the best silhouette, largest first: median course, and the band that holds half of them."""
+    """The clusters of the best silhouette, largest first: median course, and the band with the middle half."""
     order = np.argsort(-np.bincount(clustering.labels), kind="stable")
     columns = min(5, len(order))
     rows = -(-len(order) // columns)
@@ -75,7 +75,7 @@ def courses(clustering: Clustering) -> bytes:
 
 
 def by_emotion(comparison: Comparison) -> bytes:
-    """Means with their 95 % intervals and standard deviations, beside the published means."""
+    """Means with their 95 % intervals and standard deviations, and the published means."""
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axes = figure.subplots()
     for position, group in enumerate(comparison.groups):
@@ -98,7 +98,7 @@ def by_emotion(comparison: Comparison) -> bytes:
 
 
 def pairs(comparison: Comparison) -> bytes:
-    """Games-Howell: the difference of each pair with its 95 % interval; those that hold 0 are grey."""
+    """Games-Howell: the difference of each pair with its 95 % interval, grey if it contains 0."""
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axes = figure.subplots()
     for position, pair in enumerate(comparison.pairs):

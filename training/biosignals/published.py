@@ -1,4 +1,4 @@
-"""What the paper reports of KEMDy20, to stand beside what is measured."""
+"""The figures that the paper reports for KEMDy20, to compare the measured ones with."""
 
 from ..corpora.labels import MEAN_AROUSAL
 from .emotions import Dimension

@@ -1,16 +1,16 @@
-"""Everything the command finds out, and how it is written as JSON."""
+"""All results of the command, and their JSON."""
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from ..corpora.kemdy20_annotation import Annotation
+from ..corpora.kemdy20_release import ANNOTATION, SIGNALS, find_release
 from ..corpora.tally import Report
 from . import conclusions
 from .annotated import labelled, read_annotated
 from .clusters import Clustering, cluster
 from .emotions import Comparison, compare
-from .folders import find_root
 from .published import MEANS, WELCH
 from .shapes import MIN_SAMPLES, POINTS
 from .survey import Survey, survey
@@ -20,8 +20,8 @@ LIBRARIES = ("dtaidistance", "scikit-learn", "scipy", "numpy")
 
 @dataclass(frozen=True)
 class Results:
-    """`corpus`: the name of the release's folder. `annotated`: by session and utterance id. `report`: what could not
-    be read, and what was left out."""
+    """`corpus`: the name of the release's folder. `annotated`: by session and utterance id. `report`: unreadable files
+    and rows, and everything left out."""
 
     corpus: str
     annotated: dict[int, dict[str, Annotation]]
@@ -32,8 +32,8 @@ class Results:
 
 
 def analyse(source: Path, sample: int, seed: int) -> Results:
-    """Reads the corpus in `source` and computes all of the report. Raises CorpusError where it is not KEMDy20."""
-    root = find_root(source)
+    """Reads the corpus in `source` and computes all results. Raises CorpusError if it is not KEMDy20."""
+    root = find_release(source, (ANNOTATION, *SIGNALS), "one")
     report = Report()
     annotated = read_annotated(root, report)
     utterances = labelled(annotated, report)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from .. import report as page
+from ..corpora.kemdy20_release import SIGNALS
 from . import conclusions, plots
 from .emotions import Comparison, Outcome
-from .folders import SIGNALS
 from .published import MEANS, WELCH
 from .results import Results
 from .shapes import MIN_SAMPLES, POINTS
@@ -19,13 +19,13 @@ def html(results: Results) -> str:
 
 def _completeness(results: Results) -> Iterator[str]:
     measured = results.survey.completeness
-    yield page.heading("Are the biosignals whole?")
+    yield page.heading("Are the biosignals complete?")
     yield page.conclusion(conclusions.on_completeness(measured, results.annotated))
     if any(one.samples for one in measured):
         yield page.picture(plots.coverage(measured), "Share of the recorded time with samples, by session and signal")
     yield page.small(
-        "Time with samples: a sample of EDA and TEMP stands for one period of its rate, one of IBI for its own "
-        "interval. The time lost in gaps lies between the first and the last sample of each file."
+        "Time with samples: a sample of EDA or TEMP represents one period of its rate, one of IBI its own interval. "
+        "Gaps are counted between the first and the last sample of each file."
     )
     header = (
         "session",
@@ -65,7 +65,7 @@ def _temperature(results: Results) -> Iterator[str]:
     clustering = results.clustering
     yield page.heading("Does skin temperature fall into groups?")
     yield page.conclusion(conclusions.on_clusters(clustering))
-    unit = "an utterance" if results.survey.unit == "utterance" else "a whole file, since none marks utterances"
+    unit = "an utterance" if results.survey.unit == "utterance" else "a whole file, as none marks utterances"
     yield page.small(
         f"{clustering.segments:,} segments of TEMP, each {unit}, of {MIN_SAMPLES} samples or more and not constant; "
         f"{clustering.sampled:,} of them clustered (seed {clustering.seed}). Each is min-max scaled and brought "
@@ -167,7 +167,7 @@ def _p(p: float) -> str:
 
 def _problems(results: Results) -> Iterator[str]:
     report = results.report
-    yield page.heading("What could not be read, and what was left out")
+    yield page.heading("Problems and omissions")
     if not report.problems and not report.left_out:
         yield page.small("Everything was read, and nothing was left out.")
     for kind, names in sorted(report.problems.items()):

@@ -1,4 +1,4 @@
-"""Segments of skin temperature as shapes: min-max scaled, all of one length, so that only the course is compared."""
+"""Segments of skin temperature as shapes: min-max scaled, of one length, so that only the courses are compared."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ Unit = Literal["utterance", "recording"]
 MIN_SAMPLES = 8
 """Two seconds at 4 Hz. A shorter segment has too few points for a course."""
 POINTS = 32
-"""Eight seconds at 4 Hz, longer than most utterances (74 % are under 7.6 s). One length for all, since a DTW distance
-grows with the length, and the clusters would tell long from short."""
+"""Eight seconds at 4 Hz, longer than most utterances (74 % are under 7.6 s). All have one length, since a DTW distance
+grows with the length, and the clusters would separate long from short."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A segment that can be scaled. `values` [samples]: its temperature in °C, not constant."""
+    """A segment that can be scaled. `values` [samples]: temperature in °C, not constant."""
 
     id: str
     values: Floats
 
     @property
     def range_c(self) -> float:
-        """What scaling removes: the highest less the lowest temperature, in °C."""
+        """The highest less the lowest temperature, in °C, which scaling removes."""
         return float(np.ptp(self.values))
 
 
 def shapes(recording: Recording, session: int, unit: Unit, report: Report) -> Iterator[Shape]:
-    """The segments of one TEMP file: each utterance it marks, or the whole file where the unit is the recording.
+    """The segments of one TEMP file: each marked utterance, or the whole file if the unit is the recording.
 
-    Too short and constant segments are left out, which `report` then says.
+    Segments that are too short or constant are left out; `report` names them.
     """
     for id_, values in _segments(recording, session, unit).items():
         if len(values) < MIN_SAMPLES:
@@ -55,7 +55,7 @@ def course(values: Floats) -> Floats:
 
 
 def shuffled(values: Floats, rng: np.random.Generator) -> Floats:
-    """[samples] with the steps of `values` in random order: the same drift from first to last, and no other shape."""
+    """[samples] with the steps of `values` in random order: the same drift from first to last, but no other shape."""
     return np.concatenate([values[:1], values[0] + np.cumsum(rng.permutation(np.diff(values)))])
 
 

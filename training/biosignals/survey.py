@@ -1,6 +1,6 @@
-"""One pass over the biosignals of a corpus: what each session has, and the segments of skin temperature.
+"""One pass over the biosignals of a corpus: completeness by session, and the segments of skin temperature.
 
-File by file, so that memory grows with the segments of TEMP alone.
+File by file, so that memory grows only with the segments of TEMP.
 """
 
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..corpora.files import BrokenFileError
-from ..corpora.tally import Report
-from .completeness import Completeness
-from .e4 import Recording, read_e4
-from .folders import (
+from ..corpora.kemdy20_release import (
     SIGNALS,
     Signal,
     sessions,
     signal_files,
 )
+from ..corpora.tally import Report
+from .completeness import Completeness
+from .e4 import Recording, read_e4
 from .shapes import Shape, Unit, shapes
 
 
 @dataclass(frozen=True)
 class Survey:
-    """`completeness`: each session that the corpus knows, with each signal. `shapes`: the segments of TEMP that can be
-    clustered, all of one `unit`."""
+    """`completeness`: every session and signal. `shapes`: the segments of TEMP that can be clustered, all of one
+    `unit`."""
 
     completeness: list[Completeness]
     shapes: list[Shape]
@@ -32,7 +32,7 @@ class Survey:
 
 
 def survey(root: Path, report: Report) -> Survey:
-    """Reads every file of EDA, IBI and TEMP in `root`. Files and rows that cannot be read are named in `report`."""
+    """Reads every file of EDA, IBI and TEMP in `root`. Unreadable files and rows are named in `report`."""
     files: dict[Signal, dict[int, list[Path]]] = {signal: signal_files(root, signal) for signal in SIGNALS}
     completeness = []
     utterances: list[Shape] = []

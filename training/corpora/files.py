@@ -1,4 +1,4 @@
-"""Reading single files of a corpus: text of either encoding, and how long a recording is."""
+"""Reading single files of a corpus: text in either encoding, and the duration of a recording."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import soundfile
 
 
 class BrokenFileError(Exception):
-    """One file that cannot be read; the message names it. The corpus goes on without it."""
+    """One file that cannot be read; the message names it. The corpus is read without it."""
 
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 (with or without BOM) or cp949 file. Raises BrokenFileError.
 
-    UTF-8 is tried first: cp949 text is practically never valid UTF-8, while the reverse happens.
+    UTF-8 is tried first: cp949 text is practically never valid UTF-8, but UTF-8 text may be valid cp949.
     """
     try:
         data = path.read_bytes()
@@ -27,7 +27,7 @@ def read_text(path: Path) -> str:
 
 
 def duration_s(path: Path) -> float:
-    """Seconds of audio by the header of `path`; no sample is read. Raises BrokenFileError, also where none is."""
+    """Seconds of audio from the header of `path`. Raises BrokenFileError, also for a file without samples."""
     if not path.is_file():
         raise BrokenFileError(f"{path}: no such file")
     try:

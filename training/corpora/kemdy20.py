@@ -1,9 +1,8 @@
-"""KEMDy20 as ETRI gives it: annotation by session, a wav and a txt by utterance, and their many irregularities.
+"""KEMDy20 as ETRI releases it: an annotation per session, a wav and a txt per utterance, and many irregularities.
 
-Session by session, so that memory does not grow with the corpus. The biosignals (EDA, IBI, TEMP) are not read here.
+Reads session by session, so that memory does not grow with the corpus. The biosignals are not read here.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,32 +16,39 @@ from .kemdy20_annotation import (
     label_of,
     read_annotations,
 )
+from .kemdy20_release import (
+    ANNOTATION,
+    RECORDINGS,
+    annotation_files,
+    find_release,
+    recording_files,
+    recording_folders,
+)
 from .splits import (
     FOLDS,
     SESSIONS_PER_FOLD,
     fold_of,
     session_split,
 )
-from .tally import CorpusError, Report
+from .tally import Report
 
 CORPUS = "kemdy20"
 _PUBLISHED = Choices()
 
 
 def read_kemdy20(source: Path, report: Report, choices: Choices = _PUBLISHED, *, fold: int = 0) -> Iterator[Utterance]:
-    """The utterances of the corpus in `source`, in the order of the annotation, split by session with `fold` tested.
+    """The utterances of the corpus in `source`, in the order of the annotation, split by session, with `fold` as test.
 
-    An utterance without wav or without txt keeps what it has. Whatever is wrong is named in `report`, and the reading
-    goes on. Raises CorpusError where `source` is not this corpus, ValueError for a fold that is not 0..4.
+    An utterance without wav or without txt keeps the other. Problems are named in `report` and do not stop the reading.
+    Raises CorpusError where `source` is not this corpus, ValueError for a fold that is not 0..4.
     """
-    root = _root(source.resolve())
-    annotations = _by_session(root / "annotation", r"Sess(\d+)_eval\.csv")
-    folders = _by_session(root / "wav", r"Session(\d+)")
+    root = find_release(source.resolve(), (ANNOTATION, RECORDINGS), "all")
+    annotations, folders = annotation_files(root), recording_folders(root)
     for session in sorted(annotations.keys() | folders.keys()):
         if not 1 <= session <= FOLDS * SESSIONS_PER_FOLD:
             report.problem("unknown session", str(annotations.get(session) or folders[session]))
             continue
-        files = _files(folders[session]) if session in folders else {}
+        files = recording_files(folders[session]) if session in folders else {}
         annotated: set[str] = set()
         rows = read_annotations(annotations[session], session, report) if session in annotations else ()
         for annotation in rows:
@@ -58,41 +64,12 @@ def read_kemdy20(source: Path, report: Report, choices: Choices = _PUBLISHED, *,
 
 
 def in_fold(utterance: Utterance, fold: int) -> Utterance:
-    """An utterance of KEMDy20 with the split it has where `fold`, 0..4, is tested; its own `fold` tests it.
+    """An utterance of KEMDy20 with its split when `fold`, 0..4, is tested. Its own `fold` is the one that tests it.
 
-    Raises ValueError for another fold, or an utterance whose session is not Sess01..Sess40.
+    Raises ValueError for another fold, or for an utterance whose session is not Sess01..Sess40.
     """
     session = int((utterance.session or "").removeprefix("Sess"))
     return utterance.model_copy(update={"fold": fold_of(session), "split": session_split(session, fold)})
-
-
-def _root(source: Path) -> Path:
-    """`source`, or the one release inside it, that holds `annotation` and `wav`."""
-    releases = [
-        folder
-        for folder in (source, *sorted(source.glob("KEMDy20*")))
-        if (folder / "annotation").is_dir() and (folder / "wav").is_dir()
-    ]
-    if not releases:
-        raise CorpusError(f"{source} is not KEMDy20: it has no folders `annotation` and `wav`")
-    if len(releases) > 1:
-        raise CorpusError(f"{source} holds several releases, name one: {', '.join(map(str, releases))}")
-    return releases[0]
-
-
-def _by_session(folder: Path, pattern: str) -> dict[int, Path]:
-    matches = ((re.fullmatch(pattern, path.name, re.IGNORECASE), path) for path in sorted(folder.iterdir()))
-    return {int(match[1]): path for match, path in matches if match}
-
-
-def _files(folder: Path) -> dict[str, dict[str, Path]]:
-    """The wav and txt files of a session, by segment id and suffix."""
-    files: dict[str, dict[str, Path]] = {}
-    for path in folder.iterdir():
-        suffix = path.suffix.lower()
-        if suffix in (".wav", ".txt") and not path.name.startswith("."):
-            files.setdefault(path.stem, {})[suffix] = path
-    return files
 
 
 def _utterance(annotation: Annotation, files: dict[str, Path], choices: Choices, report: Report) -> Utterance | None:

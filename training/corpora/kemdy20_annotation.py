@@ -1,4 +1,7 @@
-"""One annotation file of KEMDy20, `SessNN_eval.csv`: who said it, what the raters heard, and which label that makes."""
+"""One annotation file of KEMDy20, `SessNN_eval.csv`: speaker, the raters' votes, and the label that follows from them.
+
+Ties between raters are resolved here, in `label_of`.
+"""
 
 import csv
 import io
@@ -19,15 +22,15 @@ _SEGMENT_ID = re.compile(r"Sess\d+_(?P<rest>script\d+_(?P<speaker>User\d+(?P<gen
 _HEADER_ROWS = 2
 _SEGMENT, _EMOTION, _VALENCE, _AROUSAL = 3, 4, 5, 6
 _RATERS_EMOTIONS = slice(7, 37, 3)
-"""Ten raters with three columns each; the slice takes the emotions."""
+"""Ten raters with three columns each; this slice is their emotions."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user decides about labels.
+    """The user's choices on labels.
 
-    `ties`: an utterance over which the raters are divided (`happy;neutral`) is dropped, takes the first emotion, or has
-    no emotion and is learned from its `votes`. `classes`: 5, or 7 with fear and disgust.
+    `ties`: an utterance on which the raters are divided (`happy;neutral`) is dropped, takes the first emotion, or is
+    soft: it has no emotion and is learned from its `votes`. `classes`: 5, or 7 with fear and disgust.
     """
 
     ties: Ties = "drop"
@@ -36,7 +39,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Annotation:
-    """One row. `arousal` and `valence` are the raters' means, 1..5, or None where the file has no such number."""
+    """One row. `arousal` and `valence` are the raters' means, 1..5, or None if missing or out of range."""
 
     id: str
     speaker: str
@@ -49,14 +52,14 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Label:
-    """The emotion, None for a tie that stays soft, and the raters' shares of the wanted classes, if any were cast."""
+    """The emotion, None for a soft tie, and the shares of the raters' votes for the chosen classes, if any."""
 
     emotion: str | None
     votes: dict[str, float] | None
 
 
 def read_annotations(path: Path, session: int, report: Report) -> Iterator[Annotation]:
-    """The rows of `path` that can be used; what is wrong with the others is named in `report`."""
+    """The usable rows of `path`; the problems of the others are named in `report`."""
     try:
         table = csv.reader(io.StringIO(read_text(path), newline=""))
         for number, row in enumerate(table, start=1):
@@ -72,10 +75,10 @@ def read_annotations(path: Path, session: int, report: Report) -> Iterator[Annot
 
 
 def label_of(annotation: Annotation, choices: Choices, report: Report) -> Label | None:
-    """The label by `choices`, or None where the utterance is left out, which `report` then says."""
+    """The label by `choices`, or None where the utterance is left out; `report` then names it."""
     emotions, wanted = annotation.emotions, CLASSES[choices.classes]
     tie = len(emotions) > 1
-    if not emotions:  # the reader has named the reason
+    if not emotions:  # already reported when the row was read
         return None
     if tie and choices.ties == "drop":
         report.leave_out("tie", annotation.id)
@@ -96,7 +99,7 @@ def _shares(votes: dict[str, float]) -> dict[str, float] | None:
 
 
 def _annotation(match: re.Match[str], session: int, row: list[str], report: Report) -> Annotation:
-    # The file's name says the session: the rows of session 17 say 42, and its recordings 17.
+    # The session is that of the file name: the rows of session 17 have 42, but its recordings have 17.
     id_ = f"Sess{session:02}_{match['rest']}"
     if not row[_EMOTION].strip():
         report.problem("no label", id_)
@@ -112,7 +115,7 @@ def _annotation(match: re.Match[str], session: int, row: list[str], report: Repo
 
 
 def _votes(id_: str, cells: list[str], report: Report) -> dict[str, float]:
-    """Votes by emotion; a rater who names several gives each a part of one vote."""
+    """Votes by emotion; a rater who names several emotions splits one vote between them."""
     votes: defaultdict[str, float] = defaultdict(float)
     for cell in cells:
         emotions = _emotions(id_, cell, report)
@@ -122,7 +125,7 @@ def _votes(id_: str, cells: list[str], report: Report) -> dict[str, float]:
 
 
 def _emotions(id_: str, cell: str, report: Report) -> tuple[str, ...]:
-    """The emotions that `cell` names, none where any of them is unknown: half a tie would be a label nobody gave."""
+    """The emotions in `cell`, none if any is unknown: half a tie would be a label that no rater gave."""
     emotions = []
     for name in filter(str.strip, cell.split(";")):
         emotion = emotion_of(name)

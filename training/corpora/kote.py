@@ -1,4 +1,4 @@
-"""KOTE: Korean comments with up to 44 fine emotion labels each, read as the five emotions."""
+"""KOTE: Korean comments with up to 44 fine emotion labels each, mapped to the five emotions."""
 
 import csv
 from collections import Counter
@@ -11,7 +11,7 @@ from ..data.utterance import Split, Utterance
 from .splits import stable_hash
 from .tally import CorpusError, Report, require_file
 
-READING: dict[str, str | None] = {
+EMOTION_OF_LABEL: dict[str, str | None] = {
     "불평/불만": "angry",  # complaint
     "환영/호의": "happy",  # welcome
     "감동/감탄": "happy",  # being moved
@@ -57,23 +57,23 @@ READING: dict[str, str | None] = {
     "기쁨": "happy",  # joy
     "안심/신뢰": "happy",  # relief, trust
 }
-"""The 44 labels in the order of their ids, each with the emotion it is read as. What is read as none goes with several
-of the five, or with an emotion that is not among them."""
+"""The 44 labels in the order of their ids, each with the emotion it maps to. A label that maps to None fits several of
+the five, or an emotion that is not among them."""
 
-_LABEL_BY_ID = {str(number): label for number, label in enumerate(READING)}
+_LABEL_BY_ID = {str(number): label for number, label in enumerate(EMOTION_OF_LABEL)}
 
 SURE_SURPRISE = {"경악", "놀람"}
-"""Embarrassment and interest count as surprise only beside one of these: alone they are questions and complaints."""
+"""Embarrassment and interest count as surprise only with one of these: alone they are questions and complaints."""
 
 
 def read_kote(folder: Path, report: Report) -> Iterator[Utterance]:
-    """The comments: `test.tsv` tests; of `val.tsv` 10 % validate and the rest train.
+    """The comments: `test.tsv` is the test split; 10 % of `val.tsv` validate and the rest train.
 
-    `emotion` is null where the reading is not clear; `votes` are the shares of the five emotions among the labels that
-    are read as one, `tags` all the labels. Raises CorpusError.
+    `emotion` is null where the labels are not clear; `votes` are the shares of the five emotions among the labels that
+    map to one, `tags` all the labels. Raises CorpusError.
     """
     for name in ("val.tsv", "test.tsv"):
-        path = require_file(folder / name, "the corpus has its comments there")
+        path = require_file(folder / name, "the comments of the corpus")
         with path.open(encoding="utf-8", newline="") as file:
             for number, row in enumerate(csv.reader(file, delimiter="\t"), start=1):
                 try:
@@ -98,9 +98,9 @@ def read_kote(folder: Path, report: Report) -> Iterator[Utterance]:
 
 
 def emotion_from(labels: list[str]) -> str | None:
-    """The emotion that most of `labels` mean, or None where two are equal, none is meant, or surprise is unsure.
+    """The emotion that most of `labels` map to; None if there is none, two are equal, or surprise is unsure.
 
-    A comment is neutral where someone marked 없음 (none) and no emotion is meant by more than one label.
+    A comment is neutral if it has the label 없음 (none) and no emotion has more than one label.
     """
     counts = _counts(labels)
     neutral = counts.pop("neutral", 0)
@@ -113,13 +113,13 @@ def emotion_from(labels: list[str]) -> str | None:
 
 
 def votes_from(labels: list[str]) -> dict[str, float]:
-    """The share of each of the five emotions among the labels that are read as one; {} where none is."""
+    """The share of each of the five emotions among the labels that map to one; {} without such labels."""
     counts = _counts(labels)
     return {emotion: round(count / counts.total(), 4) for emotion, count in counts.items()}
 
 
 def _counts(labels: list[str]) -> Counter[str]:
-    return Counter(emotion for label in labels if (emotion := READING[label]) is not None)
+    return Counter(emotion for label in labels if (emotion := EMOTION_OF_LABEL[label]) is not None)
 
 
 def _split(name: str, id_: str) -> Split:

@@ -1,10 +1,10 @@
-"""The names of the emotions, and the names that corpora give them."""
+"""The names of the emotions, and their names in the corpora."""
 
 CLASSES: dict[int, tuple[str, ...]] = {
     5: ("neutral", "sad", "happy", "surprise", "angry"),
     7: ("neutral", "sad", "happy", "surprise", "angry", "fear", "disgust"),
 }
-"""By number of classes. The five are in the published order; KEMDy20 has fewer than 100 utterances of the other two."""
+"""By number of classes. The five are in the published order; KEMDy20 has under 100 utterances of the other two."""
 
 _ALIASES = {
     "neutrality": "neutral",
@@ -16,11 +16,11 @@ _ALIASES = {
 }
 
 MEAN_AROUSAL = {"angry": 3.560, "happy": 3.583, "neutral": 3.213, "sad": 2.939, "surprise": 3.380}
-"""The published mean arousal, 1..5, of each emotion in KEMDy20. A weak label for speech that nobody rated."""
+"""The published mean arousal, 1..5, of each emotion in KEMDy20. A weak label for speech without ratings."""
 
 
 def emotion_of(label: str) -> str | None:
-    """The emotion a corpus means by `label`, one of the seven, or None for a word that is none of them."""
+    """The emotion, one of the seven, that a corpus calls `label`; None if it is none of them."""
     name = label.strip().lower()
     name = _ALIASES.get(name, name)
     return name if name in CLASSES[7] else None

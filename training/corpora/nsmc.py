@@ -1,4 +1,4 @@
-"""Korean film reviews: words with a rating of 1 to 10, which is read as valence."""
+"""NSMC: Korean film reviews with a rating of 1 to 10, mapped to valence."""
 
 import gzip
 from collections.abc import Iterator
@@ -34,8 +34,8 @@ def read_reviews(
 ) -> Iterator[Utterance]:
     """nsmc_ratings: `valence` = 1 + (rating - 1) * 4 / 9, `session` = the film.
 
-    Whole films are held out; `train` reviews of the others are drawn. All keep the ratings as people give them (43 %
-    are 10): a regressor judged by its CCC has to expect what it will meet. The same text is used once. Raises
+    Whole films are held out; `train` reviews are drawn from the others. Every split keeps the natural distribution of
+    ratings (43 % are 10), which a regressor judged by its CCC has to learn. Repeated texts are used once. Raises
     CorpusError.
     """
     films: dict[str, list[Review]] = {}
@@ -48,7 +48,7 @@ def read_reviews(
         if held_out is None:
             candidates += films[film]
             continue
-        # What the last film has beyond the wanted number is left out, not trained on.
+        # Surplus reviews of the last film are left out, not trained on.
         chosen = films[film][: remaining[held_out]]
         remaining[held_out] -= len(chosen)
         yield from (_utterance(folder.name, review, held_out) for review in chosen)
@@ -57,7 +57,7 @@ def read_reviews(
 
 
 def _reviews(folder: Path, report: Report) -> Iterator[Review]:
-    path = require_file(folder / "reviews.tsv.gz", "the corpus has its reviews there")
+    path = require_file(folder / "reviews.tsv.gz", "the reviews of the corpus")
     seen: set[int] = set()
     with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
         for number, line in enumerate(file, start=1):

@@ -1,4 +1,4 @@
-"""`maeum-train prepare`: a corpus on disk becomes `manifest.jsonl` and `report.json`."""
+"""`maeum-train prepare`: a corpus on disk becomes `utterances.jsonl` and `report.json`."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.utterance import Utterance, read_manifest, write_manifest
+from ..data.utterance import UTTERANCES_FILE, Utterance, read_utterances, write_utterances
 from .kemdy20 import read_kemdy20
 from .kemdy20_annotation import Choices
 from .splits import FOLDS, original_split
@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the corpora and their options to the parser of `prepare`."""
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
 
-    kemdy20 = corpora.add_parser("kemdy20", help="KEMDy20 as ETRI gives it")
+    kemdy20 = corpora.add_parser("kemdy20", help="KEMDy20 as ETRI releases it")
     _add_common(kemdy20, "the release's folder, with annotation/ and wav/")
     _add_classes(kemdy20)
     kemdy20.add_argument(
         "--ties",
         choices=("drop", "first", "soft"),
         default="drop",
-        help="where the raters are divided: leave out, take the first, or learn from the votes (default: %(default)s)",
+        help="where raters are divided: leave out, take the first, or learn from the votes (default: %(default)s)",
     )
     kemdy20.add_argument(
         "--split",
@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="five folds of eight sessions, speakers apart; or over utterances, as published (default: %(default)s)",
     )
     kemdy20.add_argument(
-        "--fold", type=int, choices=range(FOLDS), default=0, help="the fold that tests, with --split session"
+        "--fold",
+        type=int,
+        choices=range(FOLDS),
+        default=0,
+        help="the fold to test on, with --split session (default: %(default)s)",
     )
 
     table = corpora.add_parser("csv", help="your own table", description=f"Columns: {', '.join(COLUMNS)}.")
@@ -47,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(parser: argparse.ArgumentParser, source: str) -> None:
     parser.add_argument("--source", type=Path, required=True, help=source)
-    parser.add_argument("--output", type=Path, required=True, help="folder for manifest.jsonl and report.json")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where anything is wrong with the corpus")
+    parser.add_argument("--output", type=Path, required=True, help="folder for utterances.jsonl and report.json")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if the corpus has any problem")
 
 
 def _add_classes(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +62,9 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepares as `args` says. Returns 0, 1 where `--strict` found a problem, 2 where nothing could be prepared.
+    """Prepares the corpus of `args`. Returns 0; 1 if `--strict` found a problem; 2 if nothing could be prepared.
 
-    The manifest appears whole or not at all.
+    `utterances.jsonl` appears whole or not at all.
     """
     report = Report()
     try:
@@ -70,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     except (CorpusError, OSError) as error:
         sys.stderr.write(f"maeum-train prepare: {error}\n")
         return 2
-    sys.stdout.write(f"{report.summary()}\nWritten: {args.output}/manifest.jsonl and report.json\n")
+    sys.stdout.write(f"{report.summary()}\nWritten: {args.output / UTTERANCES_FILE} and report.json\n")
     return 1 if args.strict and report.problems else 0
 
 
@@ -78,11 +82,11 @@ def _write(args: argparse.Namespace, report: Report, work: Path) -> None:
     utterances = _progress(_read(args, report))
     if args.corpus == "kemdy20" and args.split == "original":
         utterances = _with_original_split(work / "unsplit.jsonl", utterances)
-    if not write_manifest(work / "manifest.jsonl", report.counted(utterances)):
-        raise CorpusError(f"{args.source} has no utterance that can be used\n{report.summary()}")
+    if not write_utterances(work / UTTERANCES_FILE, report.counted(utterances)):
+        raise CorpusError(f"{args.source} has no usable utterance\n{report.summary()}")
     text = json.dumps(report.as_json(), ensure_ascii=False, indent=1)
     (args.output / "report.json").write_text(text + "\n", encoding="utf-8")
-    (work / "manifest.jsonl").replace(args.output / "manifest.jsonl")
+    (work / UTTERANCES_FILE).replace(args.output / UTTERANCES_FILE)
 
 
 def _read(args: argparse.Namespace, report: Report) -> Iterator[Utterance]:
@@ -92,9 +96,9 @@ def _read(args: argparse.Namespace, report: Report) -> Iterator[Utterance]:
 
 
 def _with_original_split(unsplit: Path, utterances: Iterator[Utterance]) -> Iterator[Utterance]:
-    """The same utterances, by way of a file: the split needs their number, and memory is to stay flat."""
-    splits = original_split(write_manifest(unsplit, utterances))
-    for utterance, split in zip(read_manifest(unsplit), splits, strict=True):
+    """The same utterances with the published split, which needs their number: they go through a file to save memory."""
+    splits = original_split(write_utterances(unsplit, utterances))
+    for utterance, split in zip(read_utterances(unsplit), splits, strict=True):
         yield utterance.model_copy(update={"split": split, "fold": None})
 
 

@@ -1,4 +1,4 @@
-"""ko_emotional_speech: acted Korean speech, ten speakers who say the same sentences in four emotions."""
+"""ko_emotional_speech: acted Korean speech, ten speakers with the same sentences in four emotions."""
 
 import csv
 from collections.abc import Collection, Iterator
@@ -12,16 +12,16 @@ from .labels import MEAN_AROUSAL
 from .tally import Report, require_file
 
 EXCHANGED = {"angry": "sad", "sad": "angry"}
-"""In the metadata of ko_emotional_speech these two names stand for each other, in all ten speakers: "my heart aches"
-is called angry, and those clips are the lower, slower and darker ones. `docs/decisions.md` has the evidence."""
+"""The metadata of ko_emotional_speech swap these two names, for all ten speakers: "my heart aches" is called angry, and
+those clips are the lower, slower and darker ones. `docs/decisions.md` has the evidence."""
 
 
 def read_korean_speech(folder: Path, report: Report, test: Collection[str] = ()) -> Iterator[Utterance]:
-    """ko_emotional_speech: the speakers of `test` test, the others train; `session` is the script, `plain` or
+    """The clips: the speakers in `test` are the test split, the others train; `session` is the script, `plain` or
     `emotional`.
 
-    Its 29 sentences would be learned by heart, label and all, so only those that test keep their transcripts. `arousal`
-    is the weak label of `MEAN_AROUSAL`. Raises CorpusError.
+    A model would memorise the 29 sentences with their labels, so only the test split has transcripts. `arousal` is the
+    weak label of `MEAN_AROUSAL`. Raises CorpusError.
     """
     for row, path, seconds in _rows(folder, report):
         split: Split = "test" if row["speaker"] in test else "train"
@@ -44,8 +44,8 @@ def read_korean_speech(folder: Path, report: Report, test: Collection[str] = ())
 
 
 def _rows(folder: Path, report: Report) -> Iterator[tuple[dict[str, str], Path, float]]:
-    """The rows of metadata.csv whose audio can be opened, with its path and seconds."""
-    path = require_file(folder / "metadata.csv", "the corpus has its utterances there")
+    """The rows of metadata.csv with readable audio, and the path and seconds of that audio."""
+    path = require_file(folder / "metadata.csv", "the utterances of the corpus")
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             audio = folder / row["file"]

@@ -1,4 +1,4 @@
-"""Which utterance trains, which validates, which tests: as published, or with speakers kept apart."""
+"""The train, validation and test splits: as published, or without common speakers."""
 
 import hashlib
 import math
@@ -20,8 +20,8 @@ VALIDATION_SESSIONS = 4
 def original_split(count: int) -> list[Split]:
     """The published split of `count` utterances in corpus order: 20 % test, then 10 % of the rest validation.
 
-    Equal to scikit-learn's `train_test_split(..., random_state=1)` called twice. It is over utterances, so a speaker is
-    in train and in test: it serves to compare with the published figures, not to tell how the model does on strangers.
+    Equal to scikit-learn's `train_test_split(..., random_state=1)` called twice. It is over utterances, so speakers are
+    both in train and in test: use it to compare with the published figures, not to estimate results for other speakers.
     """
     rest, test = _shuffled(np.arange(count), 0.2)
     _, validation = _shuffled(rest, 0.1)
@@ -50,9 +50,9 @@ def fold_of(session: int) -> int:
 
 
 def session_split(session: int, fold: int) -> Split:
-    """The part that `session` (1..40) plays in `fold` (0..4): the fold's own sessions test, the first four of the next
-    fold (after the last comes the first) validate, the others train. Nobody speaks in two sessions, so speakers stay
-    apart. Raises ValueError for numbers out of range.
+    """The split of `session` (1..40) in `fold` (0..4): the fold's own sessions test, the first four of the next fold
+    (the first follows the last) validate, the others train. No speaker is in two sessions, so none is in two splits.
+    Raises ValueError for numbers out of range.
     """
     if not 0 <= fold < FOLDS:
         raise ValueError(f"fold {fold} is not one of 0..{FOLDS - 1}")
@@ -65,7 +65,7 @@ def session_split(session: int, fold: int) -> Split:
 
 
 def group_split(groups: Iterable[str]) -> dict[str, Split]:
-    """10 % of the groups (speakers, sessions) test, 10 % validate, at least one each where there are three or more."""
+    """10 % of the groups (speakers, sessions) test, 10 % validate: at least one each if there are three groups."""
     ordered = sorted(set(groups), key=stable_hash)
     held_out = max(1, round(0.1 * len(ordered))) if len(ordered) >= 3 else 0
     splits: dict[str, Split] = dict.fromkeys(ordered, "train")
@@ -75,5 +75,5 @@ def group_split(groups: Iterable[str]) -> dict[str, Split]:
 
 
 def stable_hash(text: str) -> int:
-    """64 bits of `text` that are the same in every process and on every machine, unlike `hash()`."""
+    """A 64-bit hash of `text`, the same in every process and on every machine, unlike `hash()`."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -17,7 +17,7 @@ from .tally import CorpusError, Report, require_file
 INPUTS = ("audio", "transcript")
 TARGETS = ("emotion", "arousal", "valence")
 COLUMNS = ("id", *INPUTS, *TARGETS, "speaker", "gender", "session", "split")
-"""The columns that are read; a table needs one of `INPUTS` and one of `TARGETS`."""
+"""The columns that are read; a table needs at least one of `INPUTS` and one of `TARGETS`."""
 
 _SPLITS: dict[str, Split] = {
     "train": "train",
@@ -41,7 +41,7 @@ class RowError(Exception):
 
 
 class Row(NamedTuple):
-    """A row with the line it ends on, and its cells that are not blank, by column."""
+    """A row: the number of its last line, and its cells that are not blank, by column."""
 
     line: int
     cells: dict[str, str]
@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
     @property
     def group(self) -> str:
-        """What must not be in two splits."""
+        """The speaker, session or row, which must not be in two splits."""
         return self.cells.get("speaker") or self.cells.get("session") or f"line {self.line}"
 
 
@@ -57,8 +57,8 @@ def read_table(path: Path, report: Report, *, classes: Literal[5, 7] = 5) -> Ite
     """The utterances of the table at `path`, UTF-8 or cp949, with a header, separated by tabs or by commas.
 
     `audio` is absolute or relative to the table's folder; `arousal` and `valence` are 1..5. Without a column `split`,
-    10 % of the speakers validate and 10 % test (or of the sessions, or of the rows, where speakers are not told). A row
-    that cannot be used is named in `report` by its line and skipped. Raises CorpusError where nothing can be read.
+    10 % of the speakers validate and 10 % test (or of the sessions, or of the rows, if speakers are not given). An
+    unusable row is named in `report` by its line and skipped. Raises CorpusError if the table cannot be read.
     """
     path = require_file(path.resolve(), "the table")
     header, rows = _read(path)
@@ -71,7 +71,7 @@ def read_table(path: Path, report: Report, *, classes: Literal[5, 7] = 5) -> Ite
         try:
             utterance = _utterance(path, row)
             if utterance.id in seen:
-                raise RowError(f"id {utterance.id} is there already")
+                raise RowError(f"id {utterance.id} is used before")
         except (RowError, BrokenFileError) as error:
             report.problem("unusable row", f"{path.name}, line {row.line}: {error}")
             continue

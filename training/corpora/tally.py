@@ -1,4 +1,4 @@
-"""What a corpus gave and what it could not give: counted and named while its utterances stream by."""
+"""The report of a preparation: utterances, problems and omissions, counted and named while the corpus is read."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from typing import get_args
 from ..data.utterance import Split, Utterance
 
 MAX_SESSIONS_LISTED = 200
-"""More sessions than this are films, not recordings: their number is told, not each one."""
+"""More sessions than this are films, not recordings: only their number is reported."""
 NAMES_IN_SUMMARY = 3
 
 
@@ -19,8 +19,8 @@ class CorpusError(Exception):
 class Report:
     """Collects the counts and names that become `report.json`.
 
-    A problem is something wrong on disk, and makes `--strict` fail. What is left out is whole, but the choices of this
-    preparation exclude it: a tie, a class not wanted, a duplicate.
+    A problem is an error on disk, and makes `--strict` fail. Something left out is intact, but excluded by the choices
+    of this preparation: a tie, a class that is not wanted, a duplicate.
     """
 
     def __init__(self) -> None:
@@ -33,11 +33,11 @@ class Report:
         self._sessions: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def problem(self, kind: str, name: str) -> None:
-        """Something is wrong with `name`: a file, an utterance, a line."""
+        """Records a problem with `name`: a file, an utterance, a line."""
         self.problems[kind].append(name)
 
     def leave_out(self, kind: str, name: str | None = None) -> None:
-        """Something whole is left out by choice; without a name it is only counted."""
+        """Records something left out by choice; without a name it is only counted."""
         self.left_out[kind] += 1
         if name is not None:
             self.left_out_names[kind].append(name)
@@ -68,7 +68,7 @@ class Report:
         }
 
     def summary(self) -> str:
-        """A few lines for the terminal: what was prepared, what is wrong (with the first names), what was left out."""
+        """A few lines for the terminal: utterances, problems with their first names, and what was left out."""
         lines = [f"{self.utterances:,} utterances, {self.duration_s / 60:,.1f} min of speech"]
         for corpus in self._counts:
             for split, emotions in self._by_split_and_emotion(corpus).items():
@@ -76,11 +76,15 @@ class Report:
                 lines.append(f"  {corpus} {split}: {sum(emotions.values()):,} ({inside})")
         counts = self._by_split()
         lines += [f"  note: nothing in {split}" for split in get_args(Split) if self.utterances and not counts[split]]
-        for kind, names in sorted(self.problems.items()):
-            shown = ", ".join(names[:NAMES_IN_SUMMARY]) + (", ..." if len(names) > NAMES_IN_SUMMARY else "")
-            lines.append(f"  problem: {kind}: {len(names):,} ({shown})")
+        lines += self.problem_lines()
         lines += [f"  left out: {kind}: {count:,}" for kind, count in sorted(self.left_out.items())]
         return "\n".join(lines)
+
+    def problem_lines(self) -> Iterator[str]:
+        """A line per kind of problem, with its first names."""
+        for kind, names in sorted(self.problems.items()):
+            shown = ", ".join(names[:NAMES_IN_SUMMARY]) + (", ..." if len(names) > NAMES_IN_SUMMARY else "")
+            yield f"  problem: {kind}: {len(names):,} ({shown})"
 
     def _by_split(self) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -114,7 +118,7 @@ class Report:
 
 
 def require_file(path: Path, what: str) -> Path:
-    """`path`, if it is a file; else CorpusError saying `what` is missing."""
+    """`path`, if it is a file. Else raises CorpusError, which says `what` it should be."""
     if not path.is_file():
-        raise CorpusError(f"{path} is not there: {what}")
+        raise CorpusError(f"{path}, {what}, is not there")
     return path

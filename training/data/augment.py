@@ -1,7 +1,7 @@
-"""What training makes of an utterance: random frequency masking, random swap and random deletion, as published.
+"""Augmentation: random frequency masking, random swap and random deletion of tokens, as published.
 
-A band of 10..29 mels that starts anywhere is filled with uniform noise between two random levels in [-80, 0] dB; 30 %
-of the tokens change places, or are left out. The original drew every copy with the same seed; here each has its own.
+A band of 10..29 mels at a random place is filled with uniform noise between two random levels in [-80, 0] dB; 30 % of
+the tokens change places, or are deleted. The original drew every copy with the same seed; here each has its own.
 """
 
 from collections.abc import Sequence
@@ -23,21 +23,21 @@ from ..features import (
 Kind = Literal["swap", "mask", "mask_delete"]
 KINDS: tuple[Kind, ...] = ("swap", "mask", "mask_delete")
 NARROWEST, WIDEST = 10, 29  # mels
-TOKENS = 0.3  # share of the tokens that are swapped or left out
+TOKENS = 0.3  # share of the tokens that are swapped or deleted
 
 Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Band:
-    """Noise for mels `start` and on: dB [frames, width]."""
+    """Noise for the mels from `start` on: dB [frames, width]."""
 
     start: int
     noise: NDArray[np.float32]
 
 
 def draw_band(samples: int, random: np.random.Generator) -> Band:
-    """A band for an utterance of so many samples."""
+    """A band for an utterance of `samples` samples."""
     start = int(random.integers(N_MELS))
     width = min(int(random.integers(NARROWEST, WIDEST + 1)), N_MELS - start)
     low, high = np.sort(random.uniform(-TOP_DB, 0.0, size=2))
@@ -45,7 +45,7 @@ def draw_band(samples: int, random: np.random.Generator) -> Band:
 
 
 def mask_frequencies(features: Tensor, frames: Tensor, bands: Sequence[Band | None]) -> Tensor:
-    """features [batch, 2, frames, 128] with each utterance's band filled, and the difference taken anew."""
+    """features [batch, 2, frames, 128] with the band of each utterance filled and the difference recomputed."""
     if not any(bands):
         return features
     log_mel = features[:, 0].clone()
@@ -59,7 +59,7 @@ def mask_frequencies(features: Tensor, frames: Tensor, bands: Sequence[Band | No
 
 
 def swap_tokens(ids: Ids, random: np.random.Generator) -> Ids:
-    """`ids` [tokens] with 30 % of those between the first and the last, which are special, in each other's place."""
+    """`ids` [tokens] with 30 % of the tokens swapped in pairs, but not the first and last, which are special."""
     inner = np.arange(1, len(ids) - 1)
     pairs = max(1, round(TOKENS * len(inner) / 2))
     chosen = random.permutation(inner)[: 2 * min(pairs, len(inner) // 2)]
@@ -70,7 +70,7 @@ def swap_tokens(ids: Ids, random: np.random.Generator) -> Ids:
 
 
 def delete_tokens(ids: Ids, random: np.random.Generator) -> Ids:
-    """`ids` [tokens] without 30 % of those between the first and the last, which are special; one is always left."""
+    """`ids` [tokens] without 30 % of the tokens between the first and last, which are special; one always stays."""
     inner = len(ids) - 2
     gone = min(round(TOKENS * inner), inner - 1)
     if gone < 1:

@@ -1,4 +1,4 @@
-"""Examples side by side: padding no further than the batch's longest, and the order in which an epoch meets them."""
+"""Batches: examples padded to the longest of the batch, and the order of an epoch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -15,13 +15,13 @@ from .augment import Band
 from .examples import Example, Examples
 from .utterance import Utterance
 
-POOL = 32  # batches that are sorted by length together: enough to save the padding, few enough to stay random
+POOL = 32  # batches that are sorted by length together: enough to save padding, few enough to stay random
 NO_CLASS = -1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances side by side. A missing modality has length 0; a missing label is NaN, a missing class -1."""
+    """A batch of utterances. A missing modality has length 0; a missing label is NaN, a missing class -1."""
 
     ids: list[str]
     waveform: Tensor  # f32 [batch, samples], zeros where there is none
@@ -31,7 +31,7 @@ class Batch:
     arousal: Tensor  # f32 [batch]
     valence: Tensor  # f32 [batch]
     emotion: Tensor  # i64 [batch]
-    votes: Tensor  # f32 [batch, classes]: the label's share of each class, all zero where there is none
+    votes: Tensor  # f32 [batch, classes]: the share of each class in the label, all zero without a label
     tags: list[tuple[str, ...]]  # empty where there are none
     bands: list[Band | None]
 
@@ -64,7 +64,7 @@ def collate(examples: Sequence[Example], classes: Sequence[str]) -> Batch:
 
 
 def label_shares(utterance: Utterance, classes: Sequence[str]) -> list[float]:
-    """What the classifier is to say, a share for each class: all on the emotion, or the votes where a tie left none."""
+    """The target of the classifier, a share per class: 1 for the emotion, or the votes where a tie left none."""
     if utterance.emotion is not None:
         return [float(name == utterance.emotion) for name in classes]
     votes = [(utterance.votes or {}).get(name, 0.0) for name in classes]
@@ -73,10 +73,10 @@ def label_shares(utterance: Utterance, classes: Sequence[str]) -> list[float]:
 
 
 class Bucketed(Sampler[list[int]]):
-    """Batches of like length: drawn, sorted within pools of `POOL` batches, and the batches shuffled again.
+    """Batches of similar length: drawn, sorted within pools of `POOL` batches, and the batches shuffled again.
 
-    The order follows from `seed` and `epoch`, which the training loop sets, together with `start`, the batches of the
-    epoch that are done already. Of several processes each takes its own batches, all of them equally many.
+    The order follows from `seed` and `epoch`. The training loop sets `epoch` and `start`, the number of batches of the
+    epoch that are done. With several processes each takes its own batches, and all take the same number.
     """
 
     def __init__(
@@ -89,9 +89,10 @@ class Bucketed(Sampler[list[int]]):
         process: int = 0,
         processes: int = 1,
     ) -> None:
-        """`limit` is the most batches an epoch and process; the classes of `balanced` are drawn equally often, a tie in
-        the place of those that it is between. Where there are few utterances, batches are smaller, so that each process
-        has one. Raises ValueError where there are fewer utterances than processes.
+        """`limit`: most batches per epoch and process. `balanced`: the classes to draw equally often; a tie counts for
+        each of its classes by its share. Small data makes smaller batches, so that every process has one.
+
+        Raises ValueError for fewer utterances than processes.
         """
         if len(utterances) < processes:
             raise ValueError(f"{len(utterances)} utterances are too few for {processes} processes")
@@ -132,20 +133,20 @@ class Bucketed(Sampler[list[int]]):
 
 
 def by_length(utterances: Sequence[Utterance], batch_size: int) -> list[list[int]]:
-    """Indices in batches of like length, the shortest first: every utterance once, with little padding."""
+    """Indices in batches of similar length, the shortest first: every utterance once, with little padding."""
     order = sorted(range(len(utterances)), key=lambda index: approximate_length(utterances[index]))
     return [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
 
 
 def approximate_length(utterance: Utterance) -> float:
-    """What an utterance costs, in tenths of a second of audio and characters of text; good enough to sort by."""
+    """A measure of length to sort by: tenths of a second of audio plus characters of text."""
     return 10 * (utterance.duration_s or 0.0) + len(utterance.transcript or "")
 
 
 def loader(
     examples: Examples, classes: Sequence[str], order: Iterable[list[int]], parts: int = 1, workers: int = 0
 ) -> DataLoader[Example]:
-    """For each list of indices in `order` its examples as a list of at most `parts` batches of like size."""
+    """For each list of indices in `order`, its examples as a list of at most `parts` batches of similar size."""
 
     def together(chosen: list[Example]) -> list[Batch]:
         size = -(-len(chosen) // parts)

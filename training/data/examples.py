@@ -1,6 +1,6 @@
-"""From utterances to examples: decoded, tokenised, and in training augmented. `batches` puts them together.
+"""From utterances to examples: decoded, tokenised, and augmented for training. `batches` puts them together.
 
-Audio and text are prepared by `app`'s own functions, so that serving cannot drift from training.
+`app`'s own functions prepare audio and text, so that serving cannot drift from training.
 """
 
 from collections.abc import Sequence
@@ -43,10 +43,10 @@ class Example:
 
 
 class Examples(Dataset[Example]):
-    """Utterances, each decoded and tokenised when it is asked for."""
+    """Utterances, each decoded and tokenised on access."""
 
     def __init__(self, utterances: Sequence[Utterance], tokenizer: TextTokenizer | None, max_frames: int) -> None:
-        """Without a tokenizer only the audio is read."""
+        """Without a `tokenizer` only the audio is read. `max_frames` is where audio is cut."""
         self.utterances = utterances
         self.tokenizer = tokenizer
         self.max_samples = max_frames * HOP_LENGTH - 1
@@ -76,10 +76,10 @@ class Examples(Dataset[Example]):
 
 
 class TrainingExamples(Examples):
-    """Examples as training meets them: augmented.
+    """Augmented examples, for training.
 
-    Fixed copies stand behind the originals, and are drawn from `seed` and their index; everything else is drawn from
-    `seed`, `epoch` (which the training loop sets) and the index.
+    Fixed copies follow the originals, and are drawn from `seed` and their index; everything else is drawn from `seed`,
+    `epoch` (set by the training loop) and the index.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class TrainingExamples(Examples):
 
 
 def augmented(example: Example, kind: Kind | None, random: np.random.Generator) -> Example:
-    """The example changed as `kind` says, as far as it has what `kind` changes."""
+    """The example augmented by `kind`, as far as it has the modality that `kind` changes."""
     ids, band = example.input_ids, None
     if kind == "swap" and len(ids):
         ids = swap_tokens(ids, random)

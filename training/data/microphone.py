@@ -1,4 +1,4 @@
-"""An utterance as another microphone, line or speaking rate would have given it: to train on, and to test with.
+"""Simulates another microphone, line or speaking rate for an utterance, for training and for testing.
 
 Waveforms are float32 [samples], mono, -1..1, at 16 kHz.
 """
@@ -7,7 +7,7 @@ import numpy as np
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ..features import SAMPLE_RATE
+from app.audio.decode import SAMPLE_RATE
 
 Waveform = NDArray[np.float32]
 
@@ -16,7 +16,7 @@ MU = 255.0  # of the companding that 8 kHz lines use, ITU-T G.711
 
 
 def recorded_otherwise(waveform: Waveform, random: np.random.Generator) -> Waveform:
-    """Another speed and level; for half of the utterances noise, for a third a telephone line."""
+    """Another speed and level; noise for half of the utterances, a telephone line for a third."""
     changed = at_speed(waveform, random.uniform(0.9, 1.1))
     if random.random() < 1 / 2:
         changed = with_noise(changed, random.uniform(10.0, 30.0), random)
@@ -26,12 +26,12 @@ def recorded_otherwise(waveform: Waveform, random: np.random.Generator) -> Wavef
 
 
 def at_speed(waveform: Waveform, factor: float) -> Waveform:
-    """Played `factor` times as fast, and as high."""
+    """Played `factor` times as fast, with the pitch raised by as much."""
     return np.asarray(soxr.resample(waveform, SAMPLE_RATE * factor, SAMPLE_RATE), dtype=np.float32)
 
 
 def with_noise(waveform: Waveform, snr_db: float, random: np.random.Generator) -> Waveform:
-    """White noise beside it, `snr_db` below its mean power."""
+    """With white noise, `snr_db` below the mean power of the signal."""
     power = float(np.mean(np.square(waveform, dtype=np.float64))) * 10 ** (-snr_db / 10)
     noise = random.standard_normal(len(waveform)) * np.sqrt(power)
     return (waveform + noise).astype(np.float32)
@@ -45,10 +45,10 @@ def over_telephone(waveform: Waveform) -> Waveform:
     band = np.fft.irfft(np.where((hertz >= low) & (hertz <= high), spectrum, 0), len(waveform))
     line = np.clip(soxr.resample(band, SAMPLE_RATE, SAMPLE_RATE / 2), -1.0, 1.0)
     code = np.round(np.sign(line) * np.log1p(MU * np.abs(line)) / np.log1p(MU) * 127) / 127
-    heard = np.sign(code) * np.expm1(np.abs(code) * np.log1p(MU)) / MU
-    return np.asarray(soxr.resample(heard, SAMPLE_RATE / 2, SAMPLE_RATE), dtype=np.float32)
+    decoded = np.sign(code) * np.expm1(np.abs(code) * np.log1p(MU)) / MU
+    return np.asarray(soxr.resample(decoded, SAMPLE_RATE / 2, SAMPLE_RATE), dtype=np.float32)
 
 
 def with_gain(waveform: Waveform, gain_db: float) -> Waveform:
-    """Louder or quieter by `gain_db`; what passes full scale is cut."""
+    """Louder or quieter by `gain_db`, clipped at full scale."""
     return np.clip(waveform * np.float32(10 ** (gain_db / 20)), -1.0, 1.0)

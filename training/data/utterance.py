@@ -1,6 +1,6 @@
-"""One utterance of a corpus, as a line of `manifest.jsonl`: what every stage of training reads.
+"""One utterance of a corpus, as a line of `utterances.jsonl`, which every stage of training reads.
 
-A field that a corpus does not have is null; a stage uses the utterances that have what it needs.
+A field that a corpus does not have is null. A stage uses the utterances that have what it needs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,11 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import TrainingError
 
+UTTERANCES_FILE = "utterances.jsonl"
+OLDER_FILE = "manifest.jsonl"  # the same lines under the name that `prepare` gave them first
+
 Split = Literal["train", "validation", "test"]
 
 
 class Utterance(BaseModel):
-    """What is known about one utterance. `audio` is absolute, or relative to the manifest's folder."""
+    """One utterance and its labels. `audio` is absolute, or relative to the folder of `utterances.jsonl`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,10 +34,10 @@ class Utterance(BaseModel):
     raw_transcript: str | None = Field(default=None, description="As the corpus has it")
     emotion: str | None = None
     votes: dict[str, float] | None = Field(
-        default=None, description="Raters' shares by emotion; the label where `emotion` is null"
+        default=None, description="Share of the raters by emotion; the label where `emotion` is null"
     )
     tags: tuple[str, ...] | None = Field(
-        default=None, description="Every label the corpus gives, in its own words: more to learn from than `emotion`"
+        default=None, description="Every label of the corpus, under its own name: finer than `emotion`"
     )
     arousal: float | None = Field(default=None, ge=1, le=5)
     valence: float | None = Field(default=None, ge=1, le=5)
@@ -43,29 +46,34 @@ class Utterance(BaseModel):
     split: Split = "train"
 
 
-class ManifestError(TrainingError):
-    """A `manifest.jsonl` that cannot be read; the message names the file and the line."""
+class UtterancesError(TrainingError):
+    """An `utterances.jsonl` that cannot be read; the message names the file and the line."""
 
 
-def read_manifest(path: Path) -> Iterator[Utterance]:
-    """Yields the utterances of `path` with `audio` made absolute. Raises ManifestError."""
+def read_utterances(path: Path) -> Iterator[Utterance]:
+    """Yields the utterances of the file `path` with `audio` made absolute. Raises UtterancesError."""
     try:
         lines = path.open(encoding="utf-8")
     except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
+        older = path.with_name(OLDER_FILE)
+        if not path.exists() and older.is_file():
+            raise UtterancesError(
+                f"{older} is now called {path.name}: rename it, or run `maeum-train prepare` again."
+            ) from error
+        raise UtterancesError(f"{path} cannot be read: {error.strerror}") from error
     with lines:
         for number, line in enumerate(lines, start=1):
             try:
                 utterance = Utterance.model_validate_json(line)
             except ValidationError as error:
-                raise ManifestError(f"{path}, line {number}: {error}") from error
+                raise UtterancesError(f"{path}, line {number}: {error}") from error
             if utterance.audio is not None:
                 utterance = utterance.model_copy(update={"audio": path.parent / utterance.audio})
             yield utterance
 
 
-def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
-    """Writes one utterance a line and returns how many."""
+def write_utterances(path: Path, utterances: Iterable[Utterance]) -> int:
+    """Writes one utterance per line to `path` and returns their number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     with path.open("w", encoding="utf-8") as file:

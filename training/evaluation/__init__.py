@@ -1,1 +1,1 @@
-"""How good a version is: what it answered, the figures of that, plots, a report, and several folds as one."""
+"""How good a version is: its answers, their figures, calibration, plots, reports, and several folds as one."""

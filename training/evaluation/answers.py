@@ -1,4 +1,4 @@
-"""Asks a model about utterances, as serving would, and keeps what it said beside what is true."""
+"""Asks a model about utterances as serving would, and keeps its answers with the labels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.audio.decode import decode
-from app.engine.engine import Prediction
-from app.engine.engine import Utterance as Input
+from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model
 from app.errors import MaeumError
-from app.store.manifest import Heard
+from app.store.manifest import Available
 
 from ..data.microphone import Waveform
 from ..data.utterance import Utterance
@@ -23,22 +22,22 @@ Score = Literal["arousal", "valence"]
 Unit = Literal["speakers", "sessions", "utterances"]
 
 BATCH_SIZE = 16
-ENOUGH_GROUPS = 5  # fewer cannot tell how far one group differs from the next
+ENOUGH_GROUPS = 5  # fewer say too little about the spread between groups
 
 
 class EvaluationError(TrainingError):
-    """A version that cannot be measured on this data; the message says why."""
+    """A version that cannot be measured on these data; the message says why."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Utterances and what the model said of each."""
+    """Utterances and the model's prediction for each."""
 
     utterances: list[Utterance]
     predictions: list[Prediction]
 
     def select(self, chosen: Callable[[Utterance], bool]) -> "Answered":
-        """The utterances that are `chosen`."""
+        """The utterances that are `chosen`, with their predictions."""
         kept = [(u, p) for u, p in zip(self.utterances, self.predictions, strict=True) if chosen(u)]
         return Answered([u for u, _ in kept], [p for _, p in kept])
 
@@ -47,22 +46,22 @@ class Answered:
         return np.array([p.probabilities for p in self.predictions])
 
     def emotions(self, classes: Sequence[str]) -> NDArray[np.int64]:
-        """The true class [utterances] as an index into `classes`. Raises ValueError where one is none of them."""
+        """The true class [utterances] as an index into `classes`. Raises ValueError where it is not one of them."""
         return np.array([classes.index(u.emotion or "") for u in self.utterances], dtype=np.int64)
 
     def truths(self, score: Score) -> NDArray[np.float64]:
-        """True arousal or valence [utterances], 1..5; NaN where it is not labelled."""
+        """True arousal or valence [utterances], 1..5; NaN without a label."""
         return np.array([getattr(u, score) for u in self.utterances], dtype=np.float64)
 
     def scores(self, score: Score) -> NDArray[np.float64]:
-        """Said arousal or valence [utterances], 1..5; NaN where its modality was not heard."""
+        """Predicted arousal or valence [utterances], 1..5; NaN where its modality was not available."""
         return np.array([getattr(p, score) for p in self.predictions], dtype=np.float64)
 
     def groups(self) -> tuple[Unit, list[str]]:
-        """The unit over which an interval is drawn, and each utterance's own.
+        """The unit that intervals are resampled over, and each utterance's group.
 
-        Speakers; where not all are known or they are fewer than five, sessions (films, say); where that holds of them
-        too, utterances. Then the interval says nothing about other speakers.
+        Speakers; sessions (films, say) where a speaker is unknown or there are fewer than five; utterances where the
+        same holds for the sessions. In the last two cases the interval says nothing about other speakers.
         """
         speakers = [u.speaker for u in self.utterances if u.speaker is not None]
         if len(speakers) == len(self.utterances) and len(set(speakers)) >= ENOUGH_GROUPS:
@@ -73,19 +72,21 @@ class Answered:
         return "utterances", [u.id for u in self.utterances]
 
 
-def can(utterance: Utterance, heard: Heard) -> bool:
-    """Whether the utterance has what is to be heard."""
-    return (heard == "text" or utterance.audio is not None) and (heard == "audio" or utterance.transcript is not None)
+def can(utterance: Utterance, available: Available) -> bool:
+    """Whether the utterance has the modalities that are to be `available`."""
+    return (available == "text" or utterance.audio is not None) and (
+        available == "audio" or utterance.transcript is not None
+    )
 
 
 def answer(
     model: Model,
     utterances: Sequence[Utterance],
-    heard: Heard,
+    available: Available,
     title: str,
     change: Callable[[Waveform], Waveform] | None = None,
 ) -> Answered:
-    """What the model says of each, given what `heard` names of what it has, the voice after a `change`.
+    """The model's predictions from the `available` modalities of each utterance, with a `change` applied to the audio.
 
     Raises EvaluationError.
     """
@@ -94,25 +95,27 @@ def answer(
     predictions = [
         prediction
         for batch in tqdm(batches, desc=title, mininterval=1.0, leave=False)
-        for prediction in model.predict([model_input(model, u, heard, change) for u in batch])
+        for prediction in model.predict([model_input(model, u, available, change) for u in batch])
     ]
     return Answered(ordered, predictions)
 
 
 def model_input(
-    model: Model, utterance: Utterance, heard: Heard, change: Callable[[Waveform], Waveform] | None = None
-) -> Input:
-    """Decoded and tokenised as in serving, the voice after a `change`.
+    model: Model, utterance: Utterance, available: Available, change: Callable[[Waveform], Waveform] | None = None
+) -> ModelInput:
+    """The utterance decoded and tokenised as in serving, with a `change` applied to the audio.
 
-    Raises EvaluationError, naming the file that cannot be heard.
+    Raises EvaluationError, naming the file that cannot be decoded.
     """
     waveform = ids = None
-    if heard != "text" and utterance.audio is not None:
+    if available != "text" and utterance.audio is not None:
         try:
             waveform = decode(utterance.audio.read_bytes()).samples
             waveform = (change(waveform) if change else waveform)[: model.manifest.audio.taken_samples]
         except (OSError, MaeumError) as error:
-            raise EvaluationError(f"{utterance.audio} of utterance {utterance.id} cannot be heard: {error}") from error
-    if heard != "audio" and utterance.transcript is not None:
+            raise EvaluationError(
+                f"{utterance.audio} of utterance {utterance.id} cannot be decoded: {error}"
+            ) from error
+    if available != "audio" and utterance.transcript is not None:
         ids = model.tokenizer.encode(utterance.transcript).ids
-    return Input(waveform, ids)
+    return ModelInput(waveform, ids)

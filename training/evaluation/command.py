@@ -1,4 +1,4 @@
-"""`maeum-train evaluate`: measures a version on a manifest's test split and writes a folder about it."""
+"""`maeum-train evaluate`: measures a version on the test split of a corpus and writes a folder of results."""
 
 import argparse
 import sys
@@ -9,13 +9,10 @@ from typing import get_args
 from app.engine.load import load_model
 from app.settings import Precision, Provider, Settings
 
-from ..data.utterance import Split, read_manifest
+from ..data.utterance import UTTERANCES_FILE, Split, read_utterances
 from .answers import EvaluationError
-from .evaluate import figures_of
-from .measure import measure
+from .measure import figures_of, measure
 from .wording import headline
-
-MANIFEST = "manifest.jsonl"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,30 +20,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     store = Settings.model_fields["model_store"].default
     parser.add_argument("model", help="NAME or NAME/VERSION")
     parser.add_argument("--store", type=Path, default=store, help="model store")
-    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.jsonl")
+    parser.add_argument("--data", type=Path, required=True, help="folder with utterances.jsonl")
     parser.add_argument("--output", type=Path, required=True, help="folder for metrics.json, plots and report.html")
     parser.add_argument("--split", choices=get_args(Split), default="test", help="default: %(default)s")
-    parser.add_argument("--precision", choices=get_args(Precision), help="which graphs; default: as served")
-    parser.add_argument("--provider", choices=get_args(Provider), help="where they run; default: as served")
+    parser.add_argument("--precision", choices=get_args(Precision), help="of the graphs; default: as served")
+    parser.add_argument("--provider", choices=get_args(Provider), help="of onnxruntime; default: as served")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures as `args` says, prints a line a measurement and where the report is.
+    """Measures with the options `args`, prints a line per measurement and the path of the report.
 
-    Raises EvaluationError, ManifestError and MaeumError.
+    Raises EvaluationError, UtterancesError and MaeumError.
     """
     # matplotlib takes a second to import, and of all commands only this one draws.
     from .report import About, write_report
 
-    utterances = list(read_manifest(args.data / MANIFEST))
+    utterances = list(read_utterances(args.data / UTTERANCES_FILE))
     settings = Settings.load(model_store=args.store, model=args.model, precision=args.precision, provider=args.provider)
     model = load_model(settings)
     measurements = list(measure(model, utterances, args.split))
     count = sum(u.split == args.split for u in utterances)
     if not measurements:
         raise EvaluationError(
-            f"Of the {count:,} utterances in split {args.split} of {args.data / MANIFEST}, none has both what "
-            f"{args.model} takes and a label to judge it by."
+            f"Of the {count:,} utterances in split {args.split} of {args.data / UTTERANCES_FILE}, none has both an "
+            f"input that {args.model} takes and a label to judge the answer by."
         )
     figures = figures_of(measurements, utterances, args.split)
     manifest = model.manifest

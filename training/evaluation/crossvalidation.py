@@ -1,7 +1,7 @@
-"""Leave one speaker out: what each fold's model says of the speaker it never heard, all folds as one.
+"""Leave one speaker out: each fold's model answers for the speaker held out from it, and all folds are judged as one.
 
-Answers come from the exported graphs through the serving engine. The temperatures of a fold are fitted on the answers
-of the others, so that its calibration too is that of a stranger.
+Answers come from the exported graphs on the serving engine. The temperatures of a fold are fitted on the answers of the
+other folds, so that the held-out speaker takes no part in the calibration either.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ from ..data.microphone import (
 from ..data.utterance import Utterance
 from ..metrics import softmax
 from .answers import Answered, answer
-from .evaluate import fit_temperatures
+from .calibration import fit_temperatures
 from .figures import Figures, logits_of
 from .measure import Measurement, measure
 
@@ -44,13 +44,13 @@ RECORDINGS: dict[str, Callable[[Waveform], Waveform]] = {
     "20 dB quieter": lambda waveform: with_gain(waveform, -20.0),
     "10 dB louder": lambda waveform: with_gain(waveform, 10.0),
 }
-"""How the same clips might have been recorded."""
+"""Other conditions under which the same clips might have been recorded."""
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """`figures` as `evaluate` gives them, over all folds; `precision_cost` by name, figure and
-    precision; `temperatures` fitted on all the answers, for the model that is trained on everybody.
+    """`figures` over all folds, in the form of `evaluate`; `precision_cost`, each figure by name and precision;
+    `temperatures` fitted on all the answers, for the model that is trained on all speakers.
     """
 
     figures: dict[str, Figures]
@@ -61,10 +61,10 @@ class CrossValidation:
 def cross_validate(
     store: Path, held_out: Mapping[str, Sequence[Utterance]], texts: Sequence[Utterance]
 ) -> CrossValidation:
-    """Measures the models of `store`, named as the speakers whose utterances they are `held_out` from.
+    """Measures the models of `store`, each named after the speaker whose utterances are `held_out` from it.
 
-    `texts` have no voice: their validation split helps to fit the temperatures, their test split tells what int8 costs.
-    Raises EvaluationError and MaeumError.
+    `texts` have no audio: their validation split helps to fit the temperatures, and their test split shows the cost of
+    int8. Raises EvaluationError and MaeumError.
     """
     answers: dict[Precision, list[list[Measurement]]] = {SERVED: [], REFERENCE: []}
     recordings: list[list[Measurement]] = []
@@ -107,7 +107,7 @@ def cross_validate(
 
 
 def pooled(folds: Iterable[Sequence[Measurement]]) -> list[Measurement]:
-    """The measurements of one name in all folds as one."""
+    """Joins the measurements of all folds that have the same name."""
     together: dict[str, list[Measurement]] = defaultdict(list)
     for fold in folds:
         for measurement in fold:
@@ -116,7 +116,7 @@ def pooled(folds: Iterable[Sequence[Measurement]]) -> list[Measurement]:
 
 
 def _set_uncalibrated(found: Figures, before: Figures) -> None:
-    """Each fold has temperatures of its own, so that what holds without them is read off the answers before."""
+    """Takes the uncalibrated figures from `before`: each fold has temperatures of its own."""
     del found["temperature"]
     found["ece_uncalibrated"] = before["ece"]
     for gender, of_gender in found.get("by_gender", {}).items():
@@ -132,25 +132,25 @@ def _joined(measurements: Sequence[Measurement]) -> Answered:
 
 
 def _by_session(measurement: Measurement) -> Measurement:
-    """Under the name of its script: a speaker alone speaks but one, which `measure` therefore does not name."""
+    """Named after its script: one speaker has only one, and `measure` then leaves it out of the name."""
     session = measurement.answered.utterances[0].session
     return replace(measurement, part=f"{measurement.part} ({session})")
 
 
 def _recorded(model: Model, fold: Iterable[Measurement]) -> Iterable[Measurement]:
-    """The emotions of the same voices, recorded otherwise."""
+    """The emotions of the same clips under each of `RECORDINGS`."""
     for measurement in fold:
-        if measurement.subject == "emotion" and measurement.heard == "audio":
+        if measurement.subject == "emotion" and measurement.available == "audio":
             for name, change in RECORDINGS.items():
                 answered = answer(model, measurement.answered.utterances, "audio", name, change)
                 yield replace(measurement, part=f"{measurement.part}, {name}", answered=answered)
 
 
 def _at(measurement: Measurement, temperatures: Temperatures) -> Measurement:
-    """The same answers with the probabilities that these temperatures give."""
+    """The same answers with the probabilities at these temperatures."""
     if measurement.subject != "emotion":
         return measurement
-    temperature = temperatures.of(measurement.heard)
+    temperature = temperatures.of(measurement.available)
     logits = logits_of(measurement.answered.probabilities(), measurement.temperature)
     probabilities: NDArray[np.float64] = softmax(logits, temperature)
     predictions = [

@@ -1,4 +1,4 @@
-"""The figures of what a model answered: each over all the utterances at once, with its interval and its baseline."""
+"""The figures of a model's answers: each over all utterances at once, with its interval and its baseline."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,19 +36,20 @@ _BY_CLASS = {"accuracy": accuracy, "weighted_f1": weighted_f1, "macro_f1": macro
 
 
 def emotion_figures(answered: Answered, classes: Sequence[str], temperature: float) -> Figures:
-    """Accuracy, F1, UAR, recall and confusion [truth, answer] by class, calibration; beside always one answer.
+    """Accuracy, F1, UAR, recall and confusion [truth, answer] by class, calibration, and a baseline.
 
-    That answer is the commonest class of these very utterances, so that no other constant is more accurate; in KEMDy20
-    it is neutral, as published. `temperature` is in the answers' probabilities already; `ece_uncalibrated` is without.
+    The baseline always answers the commonest class of these very utterances: no other constant is more accurate. In
+    KEMDy20 that is neutral, as published. `temperature` is already in the probabilities of the answers;
+    `ece_uncalibrated` is without it.
     """
     truth, probabilities = answered.emotions(classes), answered.probabilities()
-    said = probabilities.argmax(axis=1)
-    matrix = confusion(truth, said, len(classes))
+    predicted = probabilities.argmax(axis=1)
+    matrix = confusion(truth, predicted, len(classes))
     support = matrix.sum(axis=1)
     occurring = [k for k in range(len(classes)) if support[k] > 0]
 
     def statistics(rows: NDArray[np.int64]) -> dict[str, float]:
-        drawn = confusion(truth[rows], said[rows], len(classes))
+        drawn = confusion(truth[rows], predicted[rows], len(classes))
         recalls = recall_by_class(drawn)
         return {name: metric(drawn) for name, metric in _BY_CLASS.items()} | {
             f"recall {classes[k]}": float(recalls[k]) for k in occurring
@@ -74,14 +75,14 @@ def emotion_figures(answered: Answered, classes: Sequence[str], temperature: flo
 
 
 def score_figures(answered: Answered, score: Score) -> Figures:
-    """CCC, Pearson and RMSE of arousal or valence; beside always the mean of the truth, the best of all constants."""
-    truth, said = answered.truths(score), answered.scores(score)
+    """CCC, Pearson and RMSE of arousal or valence. The baseline is the mean of the truth, the best constant answer."""
+    truth, predicted = answered.truths(score), answered.scores(score)
     found = _with_intervals(
         answered,
         lambda rows: {
-            "ccc": ccc(truth[rows], said[rows]),
-            "pearson": pearson(truth[rows], said[rows]),
-            "rmse": rmse(truth[rows], said[rows]),
+            "ccc": ccc(truth[rows], predicted[rows]),
+            "pearson": pearson(truth[rows], predicted[rows]),
+            "rmse": rmse(truth[rows], predicted[rows]),
         },
     )
     return found | {
@@ -91,25 +92,25 @@ def score_figures(answered: Answered, score: Score) -> Figures:
             "pearson": 0.0,
             "rmse": round(float(truth.std()), 4),
         },
-        "lowest_highest": _lowest_highest(said),
+        "lowest_highest": _lowest_highest(predicted),
     }
 
 
 def order_figures(answered: Answered) -> Figures:
     """How well arousal separates angry and happy from sad and neutral: the AUC, chance 0.5.
 
-    For voices that nobody rated: that the first two are more aroused is known, by how much is not.
+    For clips without ratings: the first two emotions are known to be more aroused, but not by how much.
     """
     aroused = np.array([u.emotion in AROUSED for u in answered.utterances])
-    said = answered.scores("arousal")
-    return _with_intervals(answered, lambda rows: {"auc": auc(aroused[rows], said[rows])}) | {
+    predicted = answered.scores("arousal")
+    return _with_intervals(answered, lambda rows: {"auc": auc(aroused[rows], predicted[rows])}) | {
         "baseline": {"auc": 0.5},
-        "lowest_highest": _lowest_highest(said),
+        "lowest_highest": _lowest_highest(predicted),
     }
 
 
 def by_gender(answered: Answered, figures_of: Callable[[Answered], Figures]) -> dict[str, Figures]:
-    """The same figures of women and of men, without detail by class; empty unless both were heard."""
+    """The same figures by gender, without detail by class; empty unless both genders occur."""
     women, men = answered.select(lambda u: u.gender == "female"), answered.select(lambda u: u.gender == "male")
     if not women.utterances or not men.utterances:
         return {}
@@ -120,12 +121,12 @@ def by_gender(answered: Answered, figures_of: Callable[[Answered], Figures]) -> 
 
 
 def logits_of(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """The classifier's logits [utterances, classes], but for a constant a row, behind its calibrated probabilities."""
+    """The classifier's logits [utterances, classes], up to a constant per row, from its calibrated probabilities."""
     return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) * temperature
 
 
-def _lowest_highest(said: NDArray[np.float64]) -> list[float]:
-    return [round(float(said.min()), 3), round(float(said.max()), 3)]
+def _lowest_highest(predicted: NDArray[np.float64]) -> list[float]:
+    return [round(float(predicted.min()), 3), round(float(predicted.max()), 3)]
 
 
 def _with_intervals(answered: Answered, statistics: Statistics) -> Figures:
@@ -134,12 +135,12 @@ def _with_intervals(answered: Answered, statistics: Statistics) -> Figures:
     values = statistics(np.arange(len(groups)))
     ranges = intervals(statistics, groups, SEED)
     for name, value in values.items():
-        if not np.isnan(value):  # an AUC of angry voices alone is nothing that could be said
+        if not np.isnan(value):  # as the AUC of a draw with angry clips alone is
             figures |= {name: round(value, 4), f"{name}_95": ranges[name]}
     return figures
 
 
 def _commonest(support: NDArray[np.int64], classes: Sequence[str]) -> int:
-    """The commonest class; of several, neutral, as published."""
+    """The commonest class; neutral where several are equally common, as published."""
     most = [k for k in range(len(classes)) if support[k] == support.max()]
     return next((k for k in most if classes[k] == PUBLISHED_BASELINE), most[0])

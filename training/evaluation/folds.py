@@ -1,4 +1,4 @@
-"""Several folds as one: mean and standard deviation of every figure, as JSON and as tables."""
+"""Several folds as one: mean and standard deviation of every figure, in JSON and in tables."""
 
 import json
 import statistics
@@ -13,15 +13,15 @@ from .wording import FIGURE_TITLES
 FOLDS_FILE = "folds.json"
 FOLDS_REPORT = "folds.html"
 KINDS = (("accuracy", "weighted_f1", "macro_f1", "uar", "ece"), ("ccc", "pearson", "rmse"), ("auc",))
-"""The figures that stand in one table: of emotions, of scores that were rated, of arousal that was not."""
+"""The figures of each table: of emotions, of rated scores, of arousal without ratings."""
 
 
 def aggregate(folds: Sequence[Mapping[str, Figures]]) -> dict[str, Figures]:
-    """What `evaluate` gave for each fold, with every number turned into {"mean", "sd", "folds"}.
+    """The results of `evaluate` for each fold as one, with every number turned into {"mean", "sd", "folds"}.
 
-    `sd` is that of a sample (n - 1), None of a single fold. A fold that lacks a measurement or a class does not count
-    there: `folds` says how many do. What is no number (intervals, confusion matrices, names) is left out. Raises
-    ValueError without folds.
+    `sd` is that of a sample (n - 1), None for a single fold. `folds` is the number of folds that have the measurement
+    or class. Values that are not numbers (intervals, confusion matrices, names) are left out. Raises ValueError
+    without folds.
     """
     if not folds:
         raise ValueError("There are no folds to aggregate.")
@@ -41,9 +41,9 @@ def _aggregate(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def fold_rows(aggregated: Mapping[str, Figures], kind: Sequence[str]) -> list[list[str]]:
-    """Rows of what has the figures `kind`: name, folds, utterances in all of them, then `mean ± sd` of each figure.
+    """A row for each measurement with the figures `kind`: name, folds, utterances in all of them, `mean ± sd` of each.
 
-    Under each stands its baseline.
+    The row of its baseline follows.
     """
     rows = []
     for name, figures in aggregated.items():
@@ -63,9 +63,9 @@ def write_folds(folder: Path, folds: Sequence[Mapping[str, Figures]]) -> Path:
     (folder / FOLDS_FILE).write_text(text + "\n", encoding="utf-8")
     body = [
         paragraph(
-            "Mean ± standard deviation over folds, each tested by a model that was trained without it. The deviation "
-            "tells how much the folds differ; as their training data overlap, it is no interval of the mean. The "
-            "baseline answers always the same: the commonest emotion of the fold, or the mean of its scores."
+            "Mean ± standard deviation over folds, each tested with a model that was trained without it. The deviation "
+            "shows how much the folds differ; as their training data overlap, it is not an interval of the mean. The "
+            "baseline always gives the same answer: the commonest emotion of the fold, or the mean of its scores."
         )
     ]
     for kind in KINDS:

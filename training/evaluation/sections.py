@@ -1,4 +1,4 @@
-"""The parts of the report: one section for each subject of each part of the corpus, with tables, plots and words."""
+"""The sections of the report: one for each subject of each part of the corpus, with tables, plots and explanations."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,24 +20,24 @@ from .plots import (
     plot_reliability,
     plot_scores,
 )
-from .wording import FIGURE_TITLES, HEARD_TITLES, with_interval
+from .wording import FIGURE_TITLES, MODALITY_TITLES, with_interval
 
 Draw = Callable[[Figure, str, str, str], str]
-"""Keeps a plot under a file name and gives its HTML: plot, name, title, caption."""
+"""Saves a plot under a file name and returns its HTML: plot, name, title, caption."""
 Measured = Sequence[tuple[Measurement, Figures]]
 
 _BY_CLASS = ("accuracy", "weighted_f1", "macro_f1", "uar")
 _SCORES = ("ccc", "pearson", "rmse")
 _GENDERS = {"female": "women", "male": "men"}
 _UNITS: dict[Unit, str] = {
-    "speakers": "{count:,} speakers: what to expect of other speakers of such a corpus",
+    "speakers": "{count:,} speakers: expect the same of other speakers of such a corpus",
     "sessions": "{count:,} sessions (recordings, films), as too few speakers are known",
     "utterances": "single utterances, as too few speakers are known: this says nothing about other speakers",
 }
 
 
 def part_sections(part: str, measured: Measured, scale: tuple[float, float], draw: Draw) -> list[str]:
-    """Everything about one part: its emotions, heard in each way, then arousal and valence."""
+    """The sections on one part: its emotions by modality, then arousal and valence."""
     sections = [heading(part), *_warnings(measured)]
     if emotions := [pair for pair in measured if pair[0].subject == "emotion"]:
         sections += _emotion(emotions, draw)
@@ -53,57 +53,57 @@ def _warnings(measured: Measured) -> list[str]:
     met, speakers = (max(figures[name] for _, figures in measured) for name in ("speakers_met", "speakers"))
     text = (
         f"{met} of the {speakers} speakers here are in the other splits too, so the model may have learned from them: "
-        "these figures do not tell how it does with strangers."
+        "expect less of other speakers."
     )
     return [note(text)] if met else []
 
 
 def _emotion(measured: Measured, draw: Draw) -> list[str]:
     classes = measured[0][0].classes
-    heard = {measurement.heard: figures for measurement, figures in measured}
-    whole = list(heard.values())[-1]
+    by_modality = {measurement.available: figures for measurement, figures in measured}
+    whole = list(by_modality.values())[-1]
     counts = ", ".join(f"{name} {count:,}" for name, count in whole["support"].items())
     rows = [
-        [HEARD_TITLES[name], f"{f['n']:,}", *(with_interval(f, key) for key in _BY_CLASS), *_calibration(f)]
-        for name, f in heard.items()
+        [MODALITY_TITLES[name], f"{f['n']:,}", *(with_interval(f, key) for key in _BY_CLASS), *_calibration(f)]
+        for name, f in by_modality.items()
     ]
     baselines = _baselines(measured, _BY_CLASS)
     return [
         heading("Emotion", 3),
-        paragraph(f"{_interval_over(whole)} What was said: {counts}."),
+        paragraph(f"{_interval_over(whole)} Labels: {counts}."),
         table(
-            "Each modality alone and together, beside one answer for everything",
+            "Each modality alone and together, and the baseline of one answer for everything",
             ["", "n", *(FIGURE_TITLES[key] for key in _BY_CLASS), "ECE", "temperature"],
             [*([*row, "–", "–"] for row in baselines), *rows],
             baselines=range(len(baselines)),
         ),
         paragraph(
-            "ECE is given as served, with the temperature, and in parentheses without it. "
+            "ECE is with the temperature, as served, and in parentheses without it. "
             f"UAR at random: {whole['chance_uar']:.2f}."
         ),
         draw(
-            plot_confusion(heard, classes),
+            plot_confusion(by_modality, classes),
             "confusion",
             "Confusion matrix",
-            "Each row is a true emotion and sums to 100 %; below each share stands the number of utterances. A perfect "
-            "model has everything on the diagonal. A dark column is an answer that the model gives too readily. Grey "
+            "Each row is a true emotion and sums to 100 %; below each share is the number of utterances. A perfect "
+            "model has everything on the diagonal. A dark column is an answer that the model gives too often. Grey "
             "rows did not occur.",
         ),
         draw(
-            plot_recall(heard, classes),
+            plot_recall(by_modality, classes),
             "recall",
             "Recall by class",
-            "The share of each emotion that was found, with its 95 % interval. Always answering one emotion would have "
+            "The share of each emotion that was found, with its 95 % interval. Always answering one emotion gives "
             "a recall of 1 there and 0 everywhere else.",
         ),
         draw(
             plot_reliability(
-                {m.heard: (m.answered.probabilities(), m.answered.emotions(m.classes)) for m, _ in measured}
+                {m.available: (m.answered.probabilities(), m.answered.emotions(m.classes)) for m, _ in measured}
             ),
             "reliability",
             "Reliability diagram",
-            "On the dashed line the model is as sure as it is right; below it, too sure. Hollow points are fewer than "
-            "ten answers. The bars show how often each confidence occurs.",
+            "On the dashed line confidence equals accuracy; below it the model is overconfident. A hollow point has "
+            "fewer than ten answers. The bars show how often each confidence occurs.",
         ),
         *_genders(measured, _BY_CLASS),
     ]
@@ -113,15 +113,15 @@ def _score(measurement: Measurement, figures: Figures, scale: tuple[float, float
     name: Score = "valence" if measurement.subject == "valence" else "arousal"
     low, high = figures["lowest_highest"]
     return [
-        heading(f"{name.capitalize()}, from the {HEARD_TITLES[measurement.heard]}", 3),
+        heading(f"{name.capitalize()}, from {MODALITY_TITLES[measurement.available]}", 3),
         paragraph(f"{_interval_over(figures)} Answers range from {low:.2f} to {high:.2f}."),
         table(
-            "Beside always answering the mean",
+            "Compared with always answering the mean",
             ["", "n", *(FIGURE_TITLES[key] for key in _SCORES)],
             [
                 *_baselines([(measurement, figures)], _SCORES),
                 [
-                    HEARD_TITLES[measurement.heard],
+                    MODALITY_TITLES[measurement.available],
                     f"{figures['n']:,}",
                     *(with_interval(figures, key) for key in _SCORES),
                 ],
@@ -133,7 +133,7 @@ def _score(measurement: Measurement, figures: Figures, scale: tuple[float, float
             name,
             f"Answered against true {name}",
             f"An exact answer lies on the dashed line. The orange line is the mean answer to utterances of one true "
-            f"{name}, where there are ten or more: the flatter it is, the more the model keeps to the middle.",
+            f"{name}, where there are ten or more: the flatter it is, the more the model stays in the middle.",
         ),
         *_genders([(measurement, figures)], _SCORES),
     ]
@@ -141,27 +141,27 @@ def _score(measurement: Measurement, figures: Figures, scale: tuple[float, float
 
 def _order(measurement: Measurement, figures: Figures, draw: Draw) -> list[str]:
     answered = measurement.answered
-    said = {name: _of_emotion(answered, name).scores("arousal") for name in CALM + AROUSED}
+    predicted = {name: _of_emotion(answered, name).scores("arousal") for name in CALM + AROUSED}
     low, high = figures["lowest_highest"]
     return [
-        heading("Arousal, from the voice alone", 3),
+        heading("Arousal, from audio alone", 3),
         note(
-            "Nobody rated the arousal of these voices. So only the order is judged: whether angry and happy voices get "
-            "more of it than sad and neutral ones. How far the answers lie from a rating is unknown here."
+            "Nobody rated the arousal of these clips. So only the order is judged: whether angry and happy clips get "
+            "more of it than sad and neutral ones. The distance of the answers from a rating is unknown here."
         ),
         paragraph(f"{_interval_over(figures)} Answers range from {low:.2f} to {high:.2f}."),
         table(
-            "Beside chance",
+            "Compared with chance",
             ["", "n", FIGURE_TITLES["auc"]],
-            [["chance", "", "0.500"], [HEARD_TITLES["audio"], f"{figures['n']:,}", with_interval(figures, "auc")]],
+            [["chance", "", "0.500"], [MODALITY_TITLES["audio"], f"{figures['n']:,}", with_interval(figures, "auc")]],
             baselines=(0,),
         ),
         draw(
-            plot_order({name: values for name, values in said.items() if len(values)}),
+            plot_order({name: values for name, values in predicted.items() if len(values)}),
             "arousal",
             "Answered arousal by emotion",
-            "Every point is an utterance, the box holds the middle half and the line in it is the median. Orange "
-            "should lie to the right of blue.",
+            "A point is an utterance, the box holds the middle half and the line in it is the median. Orange should "
+            "lie to the right of blue.",
         ),
         *_genders([(measurement, figures)], ("auc",)),
     ]
@@ -172,23 +172,23 @@ def _of_emotion(answered: Answered, emotion: str) -> Answered:
 
 
 def _genders(measured: Measured, keys: Sequence[str]) -> list[str]:
-    """The same figures of women and men; nothing where only one of them was heard."""
+    """The same figures by gender; nothing where the part has only one."""
     rows = []
     for measurement, figures in measured:
         for gender, found in figures.get("by_gender", {}).items():
-            beside = found["baseline"][keys[-1]]
+            baseline = found["baseline"][keys[-1]]
             figures_of_gender = (with_interval(found, key) for key in keys)
-            name = f"{_GENDERS[gender]}, {HEARD_TITLES[measurement.heard]}"
-            rows.append([name, f"{found['n']:,}", *figures_of_gender, f"{beside:.3f}"])
+            name = f"{_GENDERS[gender]}, {MODALITY_TITLES[measurement.available]}"
+            rows.append([name, f"{found['n']:,}", *figures_of_gender, f"{baseline:.3f}"])
     if not rows:
         return []
     last = FIGURE_TITLES[keys[-1]]
     columns = ["", "n", *(FIGURE_TITLES[key] for key in keys), f"{last} of the baseline"]
-    return [table("By gender: where the intervals overlap, a difference has not been shown", columns, rows)]
+    return [table("By gender: overlapping intervals show no difference", columns, rows)]
 
 
 def _baselines(measured: Measured, keys: Sequence[str]) -> list[list[str]]:
-    """A row for each set of utterances: where a modality lacks some, the commonest answer scores otherwise."""
+    """A row for each set of utterances: where some lack a modality the set is smaller, and its baseline differs."""
     rows = []
     for _, figures in measured:
         baseline = figures["baseline"]

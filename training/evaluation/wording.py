@@ -1,10 +1,10 @@
 """A measurement in one line, for the model card, the terminal and the head of the report."""
 
-from app.store.manifest import Heard
+from app.store.manifest import Available
 
 from .figures import Figures
 
-HEARD_TITLES: dict[Heard, str] = {"audio": "voice alone", "text": "words alone", "both": "voice and words"}
+MODALITY_TITLES: dict[Available, str] = {"audio": "audio alone", "text": "text alone", "both": "audio and text"}
 FIGURE_TITLES = {
     "accuracy": "accuracy",
     "weighted_f1": "weighted F1",
@@ -17,17 +17,17 @@ FIGURE_TITLES = {
     "ece": "ECE",
 }
 UNITS = {"speakers": "", "sessions": " s", "utterances": " u"}
-"""What stands behind an interval that is not over speakers."""
+"""The mark on an interval that is not over speakers."""
 
 
 def headline(figures: Figures) -> str:
-    """The figures that a measurement is judged by, each with its interval in brackets."""
+    """The main figures of a measurement, each with its interval in brackets."""
     shown = [name for name in ("uar", "macro_f1", "auc", "ccc") if name in figures]
     return ", ".join(f"{FIGURE_TITLES[name]} {with_interval(figures, name)}" for name in shown)
 
 
-def beside(figures: Figures) -> str:
-    """What to hold them against."""
+def baseline(figures: Figures) -> str:
+    """The figures to compare the headline with."""
     if "uar" in figures:
         return f"chance UAR {figures['chance_uar']:.2f}; ECE {figures['ece']:.3f}; accuracy {figures['accuracy']:.3f}"
     if "auc" in figures:
@@ -38,7 +38,7 @@ def beside(figures: Figures) -> str:
 
 
 def with_interval(figures: Figures, name: str) -> str:
-    """`0.412 [0.390, 0.440]`, with ` s` or ` u` before the bracket closes, as `UNITS` says; a dash for what is not."""
+    """`0.412 [0.390, 0.440]`, with the mark of `UNITS` before the bracket closes; a dash for a missing figure."""
     if name not in figures:
         return "–"
     low, high = figures[f"{name}_95"]

@@ -1,46 +1,43 @@
-"""`MODEL_CARD.md`: what a version is for and not for, what it learned from, how good it is.
-
-Every figure is the manifest's.
-"""
+"""`MODEL_CARD.md`: intended use, training data and measured quality of a version. Every figure is the manifest's."""
 
 from collections.abc import Mapping
 
 from app.store.manifest import Manifest
 
 from ..evaluation.figures import Figures
-from ..evaluation.wording import beside, headline
+from ..evaluation.wording import baseline, headline
 
 CARD_FILE = "MODEL_CARD.md"
 
-UNSAID = "Whoever trained it has not said. Ask them before you use it.\n"
+UNSTATED = "Not stated. Ask whoever trained this version before you use it.\n"
 
 
 def card(manifest: Manifest, about: str) -> str:
-    """The card of a version, in Markdown; `about` is what it learned from and under which terms."""
+    """The card of a version, in Markdown; `about` is on its training data and terms."""
     precisions, classes = ", ".join(manifest.graphs), manifest.emotion.classes
     return f"""\
 # {manifest.name} {manifest.version}
 
-Arousal (1..5) from a Korean utterance's voice, valence (1..5) from its words, and one of
+Arousal (1..5) from the audio of a Korean utterance, valence (1..5) from its transcript, and one of
 {len(classes)} emotions ({", ".join(classes)}) from both.
 Preset `{manifest.preset}`, graphs in {precisions}, made on {manifest.created}. Weights: {manifest.license}.
 
 ## Use
 
-For research and for trying out Korean voice products. The answers are estimates of how an utterance sounds and reads,
-not facts about a person. Ruled out: inferring emotions of people at work or in education (prohibited in the EU by
-Article 5 of the AI Act), deciding about a person, medical use, finding out whether someone lies.
+For research and for trying out Korean speech products. The answers are estimates of how an utterance sounds and reads,
+not facts about a person. Do not use it to infer emotions of people at work or in education (prohibited in the EU by
+Article 5 of the AI Act), to decide about a person, for medical purposes, or to detect lies.
 
 ## Data
 
-{about or UNSAID}
+{about or UNSTATED}
 ## How good it is
 
 {_figures(manifest)}
 ## Precision
 
-Largest difference of each output to the network in float32, relative where a value is over 1, on noise, silence, the
-shortest, the longest and mixed batches:
+Largest difference of each output from the network in float32, relative where a value is over 1, on noise, silence, the
+shortest and the longest input, and mixed batches:
 
 {_drift(manifest)}"""
 
@@ -53,17 +50,17 @@ def _figures(manifest: Manifest) -> str:
     met = [name for name, figures in measured.items() if figures["speakers_met"]]
     crossed = manifest.evaluation.get("precision_cost")
     lines = [
-        f"Measured on the {precision} graphs through the serving engine, on utterances that no stage of training met.",
+        f"Measured on the {precision} graphs with the serving engine, on utterances that no stage of training used.",
         *(_CROSSED if crossed else ()),
         "In brackets the 95 % interval by bootstrap over speakers; where too few are known,",
-        "over sessions (`s`: films, say), else over utterances (`u`); these say nothing about other speakers.",
-        *(f"Speakers of `{name}` are in training too: this is not how it does with strangers." for name in met),
+        "over sessions (`s`: films, say), else over utterances (`u`). The latter two say nothing about other speakers.",
+        *(f"Speakers of `{name}` are in training too: expect less of other speakers." for name in met),
         "",
-        "| what | n | figure | beside |",
+        "| measured | n | figure | compare with |",
         "|---|---|---|---|",
     ]
     for name, figures in measured.items():
-        lines.append(f"| {name} | {figures['n']} | {headline(figures)} | {beside(figures)} |")
+        lines.append(f"| {name} | {figures['n']} | {headline(figures)} | {baseline(figures)} |")
     lines += [*_by_class(measured), *_by_gender(measured)]
     if isinstance(crossed, dict):
         lines += _cost(crossed)
@@ -71,13 +68,13 @@ def _figures(manifest: Manifest) -> str:
 
 
 _CROSSED = (
-    "What was said on voices is cross-validated: for each speaker the heads were trained on the others alone, and what",
-    "these answered for all speakers is judged together. The weights in this folder learned from all of them.",
+    "Figures on clips are cross-validated: for each speaker the heads were trained on the other speakers only, and the",
+    "answers for all speakers are judged together. The weights in this folder are trained on all of them.",
 )
 
 
 def _by_class(measured: Mapping[str, Figures]) -> list[str]:
-    """Recall of each emotion, where emotions were judged."""
+    """Recall of each emotion, for the measurements of emotions."""
     recalls = {name: figures["recall"] for name, figures in measured.items() if "recall" in figures}
     classes = list(dict.fromkeys(emotion for recall in recalls.values() for emotion in recall))
     rows = [
@@ -86,29 +83,29 @@ def _by_class(measured: Mapping[str, Figures]) -> list[str]:
         + " |"
         for name, recall in recalls.items()
     ]
-    head = ["", "Recall by class:", "", "| what | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
+    head = ["", "Recall by class:", "", "| measured | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
     return [*head, *rows] if rows else []
 
 
 def _by_gender(measured: Mapping[str, Figures]) -> list[str]:
-    """The same figures of women and of men."""
+    """The same figures by gender."""
     rows = [
         f"| {name} | {headline(figures['by_gender']['female'])} | {headline(figures['by_gender']['male'])} |"
         for name, figures in measured.items()
         if "by_gender" in figures
     ]
-    return ["", "By gender:", "", "| what | women | men |", "|---|---|---|", *rows] if rows else []
+    return ["", "By gender:", "", "| measured | women | men |", "|---|---|---|", *rows] if rows else []
 
 
 def _cost(cost: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """What each figure is in each precision."""
+    """Each figure in each precision."""
     precisions = list(next(iter(cost.values())))
     rows = [f"| {name} | " + " | ".join(f"{found[p]:.3f}" for p in precisions) + " |" for name, found in cost.items()]
     head = [
         "",
-        "What 8 bits cost:",
+        "The cost of 8 bits:",
         "",
-        "| what | " + " | ".join(precisions) + " |",
+        "| figure | " + " | ".join(precisions) + " |",
         "|---" * (len(precisions) + 1) + "|",
     ]
     return [*head, *rows]

@@ -1,7 +1,7 @@
 """The graphs in float16, for a GPU: half the memory, and tensor cores. Their inputs and outputs stay float32.
 
-Not onnxruntime's converter: it rounds to float16 whatever passes between two nodes that are kept in float32, the
-waveform and its spectrum too. Weights that lie in a checkpoint already: `training.export.shared_weights`.
+onnxruntime's own converter does not serve: it rounds to float16 all that passes between two nodes kept in float32, the
+waveform and its spectrum included. `training.export.shared_weights` keeps the weights out of the graphs.
 """
 
 from pathlib import Path
@@ -13,12 +13,12 @@ from onnx.shape_inference import infer_shapes
 
 from app.store.manifest import GraphName
 
-FRONT_END = "/features/"  # scope of the audio front-end: power of speech runs over more decades than float16 has
-RECURRENT = ("GRU", "LSTM")  # their error would add up over the frames, and the CPU has no kernel for them
+FRONT_END = "/features/"  # scope of the audio front-end: the power of speech spans more decades than float16 holds
+RECURRENT = ("GRU", "LSTM")  # their error would accumulate over the frames, and the CPU has no kernel for them
 
 
 def convert_fp16(fp32: dict[GraphName, Path], folder: Path) -> dict[GraphName, Path]:
-    """Writes the graphs in float16, front-end and recurrent layers apart, and returns where."""
+    """Writes the graphs in float16, except for front-end and recurrent layers, and returns their paths."""
     paths: dict[GraphName, Path] = {}
     for name, path in fp32.items():
         paths[name] = folder / f"{name}.fp16.onnx"
@@ -38,7 +38,7 @@ def rounded_values(model: ModelProto) -> list[str]:
 
 
 class _Conversion:
-    """`model` with every float32 value in float16, except where a node is kept, and a cast wherever the two meet."""
+    """`model` in float16, except for the nodes that stay in float32, with a cast wherever the two meet."""
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
@@ -76,7 +76,7 @@ class _Conversion:
         self.nodes.append(node)
 
     def _as(self, name: str, wanted: int) -> str:
-        """The value `name` in the type that is `wanted`; itself where it is no float or is of that type."""
+        """The value `name` in the `wanted` type: itself where it is not a float or has that type."""
         if name not in self.weights and (name not in self.floats or self.type[name] == wanted):
             return name
         if (name, wanted) not in self.cast:

@@ -1,14 +1,14 @@
 """The graphs in int8, for a CPU: matrix products in 8-bit integers, embedding tables in 8 bits.
 
-A product x W becomes, with a scale for each row of x, taken from the row as it comes, and one for each column of W,
+A product x W becomes, with a scale for each row of x, computed from that row at run time, and one for each column of W,
 
     scale = max |x| / 127;  x W ~ scale * columns * (round(x / scale) + 128 - 128) W8
 
 in `MatMulIntegerToFloat` of uint8 by int8, for which processors have instructions. The usual dynamic quantisation takes
-one scale over the whole tensor: an answer would change with its batch. Behind a ReLU the scale is max(x) / 255 and the
-ReLU itself falls away, as uint8 has nothing below zero.
+one scale over the whole tensor, so an answer would change with its batch. After a ReLU the scale is max(x) / 255, and
+the ReLU itself is dropped, as uint8 has no negative values.
 
-The audio front-end stays as it is: power of speech runs over more decades than 8 bits have.
+The audio front-end stays in float32: the power of speech spans more decades than 8 bits hold.
 """
 
 from collections import defaultdict
@@ -23,16 +23,17 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from app.store.manifest import GraphName
 
-from ..networks.attention import DOMAIN, INTEGER_PRODUCT
+from ..networks.attention import DOMAIN
 from .fp16 import FRONT_END
 
-OPSET = 21  # the first whose QuantizeLinear takes a scale a row
-LEAST = 32  # rows and columns of a weight: smaller products are not worth rounding
-TABLE_BYTES = 1_000_000  # an embedding table of more in float32 is quantised; the others are not worth it
+INTEGER_PRODUCT = "MatMulIntegerToFloat"  # of onnxruntime's own operators
+OPSET = 21  # the first in which QuantizeLinear takes one scale per row
+LEAST = 32  # rows and columns of a weight; quantising a smaller product saves too little
+TABLE_BYTES = 1_000_000  # in float32; a larger embedding table is quantised
 
 
 def quantise_int8(fp32: dict[GraphName, Path], folder: Path) -> dict[GraphName, Path]:
-    """Writes the graphs in int8 and returns where."""
+    """Writes the graphs in int8 to `folder` and returns their paths."""
     paths: dict[GraphName, Path] = {}
     for name, path in fp32.items():
         paths[name] = folder / f"{name}.int8.onnx"
@@ -41,7 +42,7 @@ def quantise_int8(fp32: dict[GraphName, Path], folder: Path) -> dict[GraphName, 
 
 
 class _Quantisation:
-    """`model` with its products and tables quantised. Products of the same input become one, wider one."""
+    """`model` with its products and tables quantised. Products of the same input become one wider product."""
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
@@ -83,7 +84,7 @@ class _Quantisation:
         return name in self.weights and 4 * np.prod(self.weights[name].dims) > TABLE_BYTES
 
     def _multiply(self, x: str, products: Sequence[NodeProto]) -> None:
-        """`products` of x, side by side in one."""
+        """Joins the `products` of x to one."""
         rows, scale, zero = self._rows(x)
         weight = np.concatenate([numpy_helper.to_array(self.weights[node.input[1]]) for node in products], axis=1)
         whole, columns = _quantise(weight, axis=0)
@@ -101,7 +102,7 @@ class _Quantisation:
         self._node("Split", [f"{name}.joined", f"{name}.widths"], [node.output[0] for node in products], axis=-1)
 
     def _rows(self, x: str) -> tuple[str, str, str]:
-        """x [..., K] in uint8, the scale of its rows [..., 1], and what stands for zero."""
+        """x [..., K] in uint8, the scale of its rows [..., 1], and its zero point."""
         width = next(self.weights[node.input[1]].dims[0] for node in self.taken[x] if self._is_product(node))
         relu = self.made.get(x)
         rectified = relu is not None and relu.op_type == "Relu" and len(self.taken[x]) == 1
@@ -124,7 +125,7 @@ class _Quantisation:
         return f"{x}.rows", f"{x}.scale", zero
 
     def _look_up(self, node: NodeProto) -> None:
-        """A row of a table: int8 with a scale of its own."""
+        """Replaces a look-up in a float32 table by one in int8, with a scale per row."""
         table, ids, (result,) = node.input[0], node.input[1], node.output
         rows, scales = _quantise(numpy_helper.to_array(self.weights[table]), axis=1)
         self._constant(f"{table}.rows", rows)
@@ -156,13 +157,13 @@ class _Quantisation:
 
 
 def _quantise(values: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """int8 of a matrix, and a scale for all that lies along `axis`."""
+    """A matrix in int8, with one scale for the values along `axis`."""
     scales = np.maximum(np.abs(values).max(axis=axis, keepdims=True) / 127, np.finfo(np.float32).tiny)
     return np.rint(values / scales).astype(np.int8), scales.astype(np.float32)
 
 
 def _needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
-    """Those of `nodes`, in their order, that lead to `outputs`."""
+    """The `nodes` that `outputs` depend on, in their order."""
     wanted = set(outputs)
     kept: list[NodeProto] = []
     for node in reversed(nodes):

@@ -1,7 +1,7 @@
-"""The three networks as ONNX graphs: names, dynamic axes, exporter.
+"""The three networks as ONNX graphs, with the names and axes that `app.engine.session` lists.
 
-The TorchScript exporter: the newer one does not take packed GRUs and LSTMs. What the graphs promise is checked by
-`training.export.parity`.
+It is the TorchScript exporter: the newer one does not take packed GRUs and LSTMs. `training.export.parity` checks the
+graphs.
 """
 
 import warnings
@@ -11,40 +11,17 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from app.engine.session import FIXED_AXES, SIGNATURES
 from app.store.manifest import GraphName
 
 from ..networks.attention import ATTENTION, fused_encoders
 from ..networks.networks import Networks
 
-OPSET = 18  # what the parity checks were made at; the exporter writes up to 20
-
-SIGNATURES: dict[GraphName, tuple[dict[str, dict[int, str]], dict[str, dict[int, str]]]] = {
-    "audio_arousal": (
-        {"waveform": {0: "batch", 1: "samples"}, "waveform_length": {0: "batch"}},
-        {
-            "arousal": {0: "batch"},
-            "audio_embedding": {0: "batch", 1: "frames"},
-            "audio_mask": {0: "batch", 1: "frames"},
-        },
-    ),
-    "text_valence": (
-        {"input_ids": {0: "batch", 1: "tokens"}, "attention_mask": {0: "batch", 1: "tokens"}},
-        {"valence": {0: "batch"}, "text_embedding": {0: "batch", 1: "tokens"}},
-    ),
-    "emotion": (
-        {
-            "audio_embedding": {0: "batch", 1: "frames"},
-            "audio_mask": {0: "batch", 1: "frames"},
-            "text_embedding": {0: "batch", 1: "tokens"},
-            "text_mask": {0: "batch", 1: "tokens"},
-        },
-        {"logits": {0: "batch"}},
-    ),
-}
+OPSET = 18  # the one of the parity checks; the exporter writes up to 20
 
 
 def export_fp32(networks: Networks, folder: Path) -> dict[GraphName, Path]:
-    """Writes the three graphs in float32 and returns where."""
+    """Writes the three graphs in float32 and returns their paths."""
     networks.eval().cpu()
     waveform, length = torch.randn(2, 8000) * 0.1, torch.tensor([8000, 6000])
     ids, read = torch.full((2, 5), 2), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
@@ -60,11 +37,15 @@ def export_fp32(networks: Networks, folder: Path) -> dict[GraphName, Path]:
 
 
 def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...], folder: Path) -> Path:
-    """Writes one graph in float32, traced on `example`, and returns where."""
+    """Writes one graph in float32, traced on `example`, and returns its path."""
     path = folder / f"{name}.fp32.onnx"
     inputs, outputs = SIGNATURES[name]
+    dynamic = {
+        value: {number: axis for number, axis in enumerate(axes) if axis not in FIXED_AXES}
+        for value, axes in {**inputs, **outputs}.items()
+    }
     with warnings.catch_warnings(), fused_encoders(network):
-        # Tracing warns of every shape it might freeze, and the exporter of its age; the parity check decides.
+        # Tracing warns of every shape it might freeze, and the exporter of its age; the parity check is what counts.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
@@ -72,7 +53,7 @@ def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...
             path,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_axes={**inputs, **outputs},
+            dynamic_axes=dynamic,
             opset_version=OPSET,
             dynamo=False,
         )
@@ -81,10 +62,10 @@ def export_graph(network: nn.Module, name: GraphName, example: tuple[Tensor, ...
 
 
 def _join_attention(path: Path) -> None:
-    """Takes away what splits into heads before the attention operator and joins them behind it.
+    """Removes the split into heads before the attention operator and the join after it.
 
-    `transformers` hands heads over, [batch, heads, time, width / heads], and the operator takes [batch, time, width]:
-    what lies between is that, there and back. What nothing needs any more onnxruntime leaves out.
+    `transformers` passes heads, [batch, heads, time, width / heads], and the operator takes [batch, time, width]: the
+    nodes between convert there and back. onnxruntime drops the nodes that are no longer used.
     """
     model = onnx.load(path)
     graph = model.graph

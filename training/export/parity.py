@@ -1,7 +1,7 @@
-"""Proves that exported graphs compute what the torch networks compute, and measures how far int8 drifts from them.
+"""The parity gate: exported graphs compute the same as the torch networks, or the export fails. Also measures drift.
 
-Every output on noise, a tone, silence, a click, one sample, the longest utterance and more, alone and in a batch of
-unequal lengths, with both modalities and with one.
+Compares every output on noise, a tone, silence, a click, one sample, the longest utterance and a longer one, alone and
+in a batch of unequal lengths, with both modalities and with one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,24 +15,24 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from app.audio.decode import SAMPLE_RATE
 from app.engine.load import physical_cores
-from app.engine.session import Device, open_session
+from app.engine.session import SIGNATURES, Device, open_session
 from app.engine.shapes import right_pad
 from app.settings import Precision
 from app.store.manifest import GraphName
 
 from ..errors import TrainingError
-from ..features import HOP_LENGTH, SAMPLE_RATE
+from ..features import HOP_LENGTH
 from ..networks.networks import Networks
 from .fp16 import rounded_values
-from .onnx import SIGNATURES
 
-TOLERANCE = 1e-4  # of the value where that is over 1
+TOLERANCE = 1e-4  # absolute, relative where the value is over 1
 BOUNDS: dict[Precision, dict[str, float]] = {
-    # A tenth of a scale's four points would show in a conversation's course; odds that change by a factor of e would
-    # turn answers that were sure.
+    # A tenth of a scale's four points would show in a conversation's course. A logit off by 1 changes the odds of its
+    # class by a factor of e, which turns answers that were clear.
     "int8": {"arousal": 0.4, "valence": 0.4, "logits": 1.0, "audio_mask": 0.0},
-    # Eleven bits: a score of 5 is spaced by 0.004, and a logit of 10 by 0.008.
+    # float16 has eleven bits: a score of 5 is spaced by 0.004, a logit of 10 by 0.008.
     "fp16": {"arousal": 0.02, "valence": 0.02, "logits": 0.05, "audio_mask": 0.0},
 }
 FLOAT16_MAX = 65_504.0
@@ -42,7 +42,7 @@ Sessions = dict[GraphName, onnxruntime.InferenceSession]
 
 
 class ParityError(TrainingError):
-    """An exported graph that does not compute what its network does; the message says which output and by how much."""
+    """An exported graph that differs from its network; the message says in which output and by how much."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Case:
 
 
 def cases(networks: Networks, seed: int = 0) -> Iterator[Case]:
-    """What the graphs are tried on: each kind alone, then all of them in one batch."""
+    """The inputs to compare on: each kind alone, then all of them in one batch."""
     random = np.random.default_rng(seed)
     longest = networks.config.audio.max_frames * HOP_LENGTH - 1
     most = networks.config.text.max_tokens
@@ -74,26 +74,26 @@ def cases(networks: Networks, seed: int = 0) -> Iterator[Case]:
     lengths = (12, 3, 1, 20, 2, most, most // 2)
     vocabulary = int(networks.text.encoder.config.vocab_size)
     tokens = [random.integers(vocabulary, size=min(length, most)) for length in lengths]
-    voices = [waveform.astype(np.float32) for waveform in waveforms.values()]
-    for name, voice, words in zip(waveforms, voices, tokens, strict=True):
-        yield Case(name, [voice], [words])
-    yield Case("batch", voices, tokens)
+    clips = [waveform.astype(np.float32) for waveform in waveforms.values()]
+    for name, clip, ids in zip(waveforms, clips, tokens, strict=True):
+        yield Case(name, [clip], [ids])
+    yield Case("batch", clips, tokens)
 
 
 class Reference:
-    """The cases, and what the networks in torch answer to them."""
+    """The cases, and the outputs of the networks in torch on them."""
 
     def __init__(self, networks: Networks) -> None:
         self.cases = list(cases(networks))
         self.truth = [_in_torch(networks, case) for case in self.cases]
 
     def check_fp32(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
-        """The largest difference of each output. Raises ParityError where one is over 1e-4, or where an utterance's
-        answer depends on its batch by as much.
+        """The largest difference of each output. Raises ParityError where one is over 1e-4, or where an answer changes
+        by more than that with the batch around it.
         """
         answers = self._answers(graphs)
         found = self._drift(answers)
-        for output, difference in {**found, "answer beside its neighbours": _neighbour_effect(answers)}.items():
+        for output, difference in {**found, "answer in a batch": _neighbour_effect(answers)}.items():
             if not difference <= TOLERANCE:  # also where it is NaN
                 raise ParityError(f"The exported graphs' {output} is off by {difference:.1e}; {TOLERANCE} is allowed.")
         return found
@@ -110,9 +110,9 @@ class Reference:
         return found
 
     def drift(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
-        """By output, the largest difference between the networks and `graphs`, over all cases; relative over 1.
+        """By output, the largest difference between the networks and `graphs` over all cases, relative where over 1.
 
-        Raises ParityError where an output is not finite.
+        Raises ParityError if an output is not finite.
         """
         return self._drift(self._answers(graphs))
 
@@ -133,7 +133,7 @@ class Reference:
                 )
 
     def neighbour_effect(self, graphs: dict[GraphName, Path]) -> float:
-        """The largest change of arousal, valence or a logit between an utterance alone and in the batch of all."""
+        """The largest change of arousal, valence or a logit between an utterance alone and the same in the batch."""
         return _neighbour_effect(self._answers(graphs))
 
     def _answers(self, graphs: dict[GraphName, Path]) -> list[list[Arrays]]:
@@ -163,13 +163,13 @@ def _neighbour_effect(answers: list[list[Arrays]]) -> float:
 
 
 def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """The largest difference, relative where a value is over 1; NaN where either has one."""
+    """The largest difference, relative where a value is over 1; NaN if either holds NaN."""
     first, second = one.astype(np.float64), other.astype(np.float64)
     return float((np.abs(first - second) / np.maximum(1.0, np.abs(first))).max())
 
 
 def _sessions(graphs: dict[GraphName, Path]) -> Sessions:
-    """As the service opens them: what it serves is what is compared."""
+    """Opened as the service opens them, so that the served computation is compared."""
     device = Device("cpu", physical_cores())
     return {name: open_session(path, name, device) for name, path in graphs.items()}
 
@@ -202,24 +202,24 @@ def _in_graphs(sessions: Mapping[GraphName, Any], case: Case) -> list[Arrays]:
     """The outputs with both modalities, then the classifier's with each alone."""
 
     def run(name: GraphName, given: Arrays) -> Arrays:
-        outputs = list(SIGNATURES[name][1])
+        outputs = list(SIGNATURES[name].outputs)
         return dict(zip(outputs, sessions[name].run(outputs, given), strict=True))
 
     waveform, length = right_pad(case.waveforms)
     ids, tokens = right_pad(case.tokens)
-    read = np.arange(ids.shape[1]) < tokens[:, None]
-    heard = run("audio_arousal", {"waveform": waveform, "waveform_length": length})
-    understood = run("text_valence", {"input_ids": ids, "attention_mask": read.astype(np.int64)})
+    text_mask = np.arange(ids.shape[1]) < tokens[:, None]
+    audio = run("audio_arousal", {"waveform": waveform, "waveform_length": length})
+    text = run("text_valence", {"input_ids": ids, "attention_mask": text_mask.astype(np.int64)})
     both: Arrays = {
-        "audio_embedding": heard["audio_embedding"],
-        "audio_mask": heard["audio_mask"],
-        "text_embedding": understood["text_embedding"],
-        "text_mask": read,
+        "audio_embedding": audio["audio_embedding"],
+        "audio_mask": audio["audio_mask"],
+        "text_embedding": text["text_embedding"],
+        "text_mask": text_mask,
     }
-    audio_only = {**both, "text_mask": np.zeros_like(read)}
-    text_only = {**both, "audio_mask": np.zeros_like(heard["audio_mask"])}
+    audio_only = {**both, "text_mask": np.zeros_like(text_mask)}
+    text_only = {**both, "audio_mask": np.zeros_like(audio["audio_mask"])}
     return [
-        {**heard, **understood, **run("emotion", both)},
+        {**audio, **text, **run("emotion", both)},
         run("emotion", audio_only),
         run("emotion", text_only),
     ]
@@ -227,13 +227,13 @@ def _in_graphs(sessions: Mapping[GraphName, Any], case: Case) -> list[Arrays]:
 
 @torch.no_grad()
 def _in_torch(networks: Networks, case: Case) -> list[Arrays]:
-    """The same, computed by the networks."""
+    """The same outputs from the networks in torch."""
     waveform, length = (torch.from_numpy(array) for array in right_pad(case.waveforms))
     ids, tokens = (torch.from_numpy(array) for array in right_pad(case.tokens))
-    read = torch.arange(ids.shape[1]) < tokens[:, None]
+    text_mask = torch.arange(ids.shape[1]) < tokens[:, None]
     arousal, audio_embedding, audio_mask = networks.audio(waveform, length)
-    valence, text_embedding = networks.text(ids, read.long())
-    none_heard, none_read = torch.zeros_like(audio_mask), torch.zeros_like(read)
+    valence, text_embedding = networks.text(ids, text_mask.long())
+    no_audio, no_text = torch.zeros_like(audio_mask), torch.zeros_like(text_mask)
     return [
         {
             "arousal": arousal.numpy(),
@@ -241,8 +241,8 @@ def _in_torch(networks: Networks, case: Case) -> list[Arrays]:
             "audio_mask": audio_mask.numpy(),
             "valence": valence.numpy(),
             "text_embedding": text_embedding.numpy(),
-            "logits": networks.emotion(audio_embedding, audio_mask, text_embedding, read).numpy(),
+            "logits": networks.emotion(audio_embedding, audio_mask, text_embedding, text_mask).numpy(),
         },
-        {"logits": networks.emotion(audio_embedding, audio_mask, text_embedding, none_read).numpy()},
-        {"logits": networks.emotion(audio_embedding, none_heard, text_embedding, read).numpy()},
+        {"logits": networks.emotion(audio_embedding, audio_mask, text_embedding, no_text).numpy()},
+        {"logits": networks.emotion(audio_embedding, no_audio, text_embedding, text_mask).numpy()},
     ]

@@ -1,6 +1,6 @@
-"""Weights of float16 graphs left where a checkpoint holds them: a version does not carry them twice.
+"""Makes float16 graphs read their weights from the file to fine-tune from, so that a version holds them once.
 
-ONNX lets a tensor lie in another file beside the graph, at an offset; safetensors stores tensors as they are in memory.
+ONNX lets a tensor lie in another file, at an offset; safetensors stores tensors as they are in memory.
 """
 
 import json
@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 
-LEAST = 4096  # bytes: below, pointing costs as much as it saves
+LEAST = 4096  # bytes; for a smaller tensor the reference costs as much as it saves
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A tensor of the checkpoint: where its bytes lie in the file, and what they are."""
+    """A tensor of the weights file: the offset of its bytes, and its values."""
 
     offset: int
     values: NDArray[np.float16]
 
 
-def share_weights(graphs: Iterable[Path], checkpoint: Path) -> None:
-    """Rewrites the float16 `graphs` so that they read from `checkpoint`, in the same folder, what it holds.
+def share_weights(graphs: Iterable[Path], weights: Path) -> None:
+    """Rewrites the float16 `graphs` to read their tensors from the file `weights`, in the same folder.
 
-    What it does not hold, and what is small, stays in the graph.
+    Tensors that the file lacks, and small ones, stay in the graph.
     """
     stored: dict[tuple[tuple[int, ...], bytes], tuple[_Stored, bool]] = {}
-    for tensor in _tensors(checkpoint):
+    for tensor in _tensors(weights):
         stored[_key(tensor.values)] = tensor, False
         if tensor.values.ndim == 2:  # torch's Linear is [out, in]; a matrix product in ONNX takes [in, out]
             stored.setdefault(_key(tensor.values.T), (tensor, True))
@@ -51,7 +51,7 @@ def share_weights(graphs: Iterable[Path], checkpoint: Path) -> None:
                 transposes.append(helper.make_node("Transpose", [source], [weight.name], perm=[1, 0]))
                 weight.name = source
             weight.dims[:] = found.values.shape
-            set_external_data(weight, checkpoint.name, found.offset, found.values.nbytes)
+            set_external_data(weight, weights.name, found.offset, found.values.nbytes)
             weight.ClearField("raw_data")
         nodes = [*transposes, *model.graph.node]
         del model.graph.node[:]
@@ -63,9 +63,9 @@ def _key(values: NDArray[np.float16]) -> tuple[tuple[int, ...], bytes]:
     return values.shape, values.tobytes()
 
 
-def _tensors(checkpoint: Path) -> Iterator[_Stored]:
-    """What a safetensors file holds in float16: eight bytes that say how long its header is, the header, the data."""
-    data = checkpoint.read_bytes()
+def _tensors(path: Path) -> Iterator[_Stored]:
+    """The float16 tensors of a safetensors file: eight bytes with the length of the header, the header, the data."""
+    data = path.read_bytes()
     (size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + size])
     header.pop("__metadata__", None)

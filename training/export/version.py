@@ -1,4 +1,4 @@
-"""Makes a version folder of a run: proven graphs, `manifest.json`, `tokenizer.json`, `MODEL_CARD.md`.
+"""Makes a version folder of a run: checked graphs, `manifest.json`, `tokenizer.json`, `MODEL_CARD.md`.
 
 A version appears whole or not at all.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from app.audio.decode import SAMPLE_RATE
 from app.engine.load import load_model
 from app.settings import Precision, Settings
 from app.store.manifest import (
@@ -25,10 +26,11 @@ from app.store.versions import MANIFEST_FILE
 
 from ..data.utterance import Utterance
 from ..errors import TrainingError
+from ..evaluation.calibration import calibrate
 from ..evaluation.crossvalidation import CrossValidation
-from ..evaluation.evaluate import calibrate, evaluate
-from ..features import HOP_LENGTH, SAMPLE_RATE
-from ..networks.files import CHECKPOINT_FILE, load_networks, save_checkpoint
+from ..evaluation.measure import evaluate
+from ..features import HOP_LENGTH
+from ..networks.files import WEIGHTS_FILE, load_networks, save_weights
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE
 from .card import CARD_FILE, card
@@ -45,10 +47,10 @@ class ExportError(TrainingError):
 
 @dataclass(frozen=True)
 class Release:
-    """What a version is called, under which licence (SPDX) its weights stand, and what they learned from (Markdown).
+    """Name, version, licence of the weights (SPDX), and `about`: training data and terms (Markdown).
 
-    `training` is what its manifest says of the training where that is not the run's configuration. A `crossvalidation`
-    gives the temperatures, and figures on speakers that the weights themselves have met.
+    `training` replaces the run's configuration in the manifest's account of the training. A `crossvalidation` gives the
+    temperatures, and figures on speakers who are in the training data of the weights themselves.
     """
 
     name: str
@@ -65,23 +67,23 @@ def export(
     release: Release,
     precisions: Sequence[Precision],
     utterances: Sequence[Utterance] = (),
-    checkpoint: bool = False,
+    weights: bool = False,
 ) -> Path:
-    """Writes `store/name/version` and returns it. With `checkpoint` it carries weights to fine-tune from, and fp16
-    graphs read them there.
+    """Writes `store/name/version` and returns it. With `weights` it includes the file to fine-tune from, and the fp16
+    graphs read their tensors there.
 
-    With `utterances` the temperatures are fitted on their validation split and the graphs of the first precision are
+    With `utterances` the temperatures are fitted on their validation split, and the graphs of the first precision are
     measured on their test split. Raises ExportError, RunError and ParityError.
     """
     target = new_version(store, release.name, release.version)
     networks = load_networks(run)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch:
-        # A manifest's name and version must be those of its folders, in the making too.
+        # Loading checks that a manifest's name and version are those of its folders, here too.
         staging = Path(scratch) / release.name / release.version
         staging.mkdir(parents=True)
-        if checkpoint:
-            save_checkpoint(staging / CHECKPOINT_FILE, networks)
+        if weights:
+            save_weights(staging / WEIGHTS_FILE, networks)
         manifest = _build(run, networks, staging, release, precisions)
         _finish(staging, manifest, release, precisions[0], utterances)
         staging.rename(target)
@@ -89,19 +91,19 @@ def export(
 
 
 def new_version(store: Path, name: str, version: str) -> Path:
-    """The folder of a version to be. Raises ExportError where it is there already."""
+    """The folder for a new version. Raises ExportError where it exists."""
     target = store / name / version
     if target.exists():
-        raise ExportError(f"{target} is there already; a version never changes. Choose another --version.")
+        raise ExportError(f"{target} exists, and a version never changes. Choose another --version.")
     return target
 
 
 def _build(run: Path, networks: Networks, folder: Path, release: Release, precisions: Sequence[Precision]) -> Manifest:
-    """Graphs, tokenizer and a manifest that knows neither temperatures nor figures yet.
+    """Graphs, tokenizer, and a manifest without temperatures and figures.
 
-    A checkpoint that lies in `folder` is listed too, and fp16 graphs read it.
+    Weights to fine-tune from that lie in `folder` are listed too, and the fp16 graphs read them.
     """
-    checkpoint = folder / CHECKPOINT_FILE
+    weights = folder / WEIGHTS_FILE
     fp32 = export_fp32(networks, folder)
     reference = Reference(networks)
     drifts: dict[Precision, dict[str, float]] = {"fp32": reference.check_fp32(fp32)}
@@ -112,8 +114,8 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
     if "fp16" in precisions:
         reference.check_float16_range(fp32)
         paths["fp16"] = convert_fp16(fp32, folder)
-        if checkpoint.is_file():
-            share_weights(paths["fp16"].values(), checkpoint)
+        if weights.is_file():
+            share_weights(paths["fp16"].values(), weights)
         drifts["fp16"] = reference.check(paths["fp16"], "fp16")
     shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
     (folder / CARD_FILE).write_text("In the making.\n", encoding="utf-8")
@@ -129,6 +131,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
         semantics=config.semantics,
         license=release.license,
         width=networks.audio.width,
+        scale=(1.0, 5.0),  # of the ratings in every corpus
         audio=AudioInput(
             sample_rate=SAMPLE_RATE,
             hop_length=HOP_LENGTH,
@@ -139,7 +142,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
         emotion=EmotionOutput(classes=config.emotion.classes, temperature=1.0),
         graphs={p: {name: stored(path) for name, path in paths[p].items()} for p in precisions},
         card=stored(folder / CARD_FILE),
-        checkpoint=stored(checkpoint) if checkpoint.is_file() else None,
+        weights=stored(weights) if weights.is_file() else None,
         drift={p: {output: float(f"{value:.2g}") for output, value in drifts[p].items()} for p in precisions},
         training={
             "text_encoder": Path(config.text.encoder).name,
@@ -151,7 +154,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
 def _finish(
     folder: Path, manifest: Manifest, release: Release, precision: Precision, utterances: Sequence[Utterance]
 ) -> None:
-    """Fits the temperatures, measures, and writes the card and the manifest."""
+    """Fits the temperatures, measures the version, and writes the card and the manifest."""
     settings = Settings.load(
         model_store=folder.parents[1], model=f"{manifest.name}/{manifest.version}", precision=precision
     )

@@ -1,1 +1,1 @@
-"""A run: its stages, what each minimises, and how a broken one goes on."""
+"""A run: its stages, their losses, and how an interrupted one resumes."""

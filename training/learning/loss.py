@@ -1,4 +1,4 @@
-"""What a stage minimises: one module from a batch to its loss, so that several processes can share it."""
+"""The loss of a stage, as one module from a batch to its loss, so that several processes can share it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from ..networks.whisper import WhisperArousal
 
 
 class Learner(nn.Module):
-    """`stage` of `networks`, and its loss. Whatever the stage does not train stands still and drops nothing out."""
+    """`stage` of `networks`, and its loss. The other networks stay fixed, without dropout."""
 
     def __init__(self, stage: Stage, networks: Networks, learning: Sequence[Utterance]) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Learner(nn.Module):
         self.learned = nn.ModuleList([self.trained, *([self.tag_head] if self.tag_head else [])])
 
     def train(self, mode: bool = True) -> "Learner":
-        """Only the stage's own network goes into training mode."""
+        """Puts only the stage's own network into training mode."""
         super().train(False)
         self.training = mode
         self.learned.train(mode)
@@ -62,7 +62,7 @@ class Learner(nn.Module):
         return loss
 
     def _tags_loss(self, logits: Tensor, tags: Sequence[Sequence[str]]) -> Tensor:
-        """logits [batch, tags] against the tags of each utterance; those without any do not count."""
+        """Binary cross-entropy of logits [batch, tags]; utterances without tags do not count."""
         named = [[float(name in given) for name in self.tag_names] for given in tags]
         truth = torch.tensor(named, device=logits.device)
         tagged = torch.tensor([float(bool(given)) for given in tags], device=logits.device)
@@ -81,7 +81,7 @@ class Learner(nn.Module):
         return losses.mean()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is learned and how fast: a pretrained encoder, where it is not frozen, at a rate of its own."""
+        """The learned parameters and their learning rates; an encoder that is not frozen has a rate of its own."""
         fresh: list[nn.Parameter] = []
         pretrained: list[nn.Parameter] = []
         heads = self.tag_head.named_parameters() if self.tag_head is not None else ()
@@ -93,7 +93,7 @@ class Learner(nn.Module):
 
 
 def start_head(stage: Stage, networks: Networks, learning: Sequence[Utterance]) -> None:
-    """Starts a regressor at the mean of its labels, so that the first epochs are not spent on finding it."""
+    """Sets the bias of a regressor to the mean of its labels, which saves the first epochs."""
     if stage == "emotion":
         return
     labels = [score for u in learning if (score := u.arousal if stage == "audio" else u.valence) is not None]
@@ -103,25 +103,25 @@ def start_head(stage: Stage, networks: Networks, learning: Sequence[Utterance]) 
 
 
 def regression_loss(kind: str, predicted: Tensor, truth: Tensor) -> Tensor:
-    """`rmse` of the batch, as published, or `ccc`: 1 - CCC, which rewards spread as well as nearness; of none, 0."""
+    """`rmse` of the batch, as published, or `ccc`: 1 - CCC, which rewards spread too. 0 for an empty batch."""
     if not len(truth):
         return predicted.sum()
     if kind == "rmse":
-        return ((predicted - truth).square().mean() + 1e-8).sqrt()  # the slope of a root at 0 is infinite
+        return ((predicted - truth).square().mean() + 1e-8).sqrt()  # the gradient of a root is infinite at 0
     covariance = ((predicted - predicted.mean()) * (truth - truth.mean())).mean()
     spread = predicted.var(correction=0) + truth.var(correction=0) + (predicted.mean() - truth.mean()).square()
     return 1 - 2 * covariance / (spread + 1e-8)
 
 
 def class_weights(learning: Sequence[Utterance], classes: Sequence[str]) -> Tensor:
-    """Inverse frequency of each class [classes], 1 on average over the utterances; 0 where a class does not occur."""
+    """Inverse frequency of each class [classes], 1 on average over the utterances; 0 for a class without utterances."""
     counts = torch.tensor([label_shares(u, classes) for u in learning]).sum(dim=0)
     present = counts > 0
     return torch.where(present, counts.sum() / (counts.where(present, 1.0) * present.sum()), 0.0)
 
 
 def drop_modalities(outputs: Outputs, settings: EmotionStageConfig) -> None:
-    """Masks, in place, the voice or the words of some utterances that have both, so that one alone means something."""
+    """Masks, in place, audio or text of some utterances that have both, to learn from either alone."""
     both = outputs.audio_mask.any(dim=1) & outputs.text_mask.any(dim=1)
     draw = torch.rand(len(both), device=both.device)
     outputs.audio_mask &= ~(both & (draw < settings.drop_audio))[:, None]

@@ -1,4 +1,4 @@
-"""Runs the networks over utterances and keeps what they said beside what is true, as numpy arrays."""
+"""Runs the networks over utterances and keeps their predictions with the labels, as numpy arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -16,7 +16,7 @@ from ..networks.networks import Networks
 
 @dataclass(frozen=True)
 class Predictions:
-    """In the order of `ids`; NaN where a label or a modality is missing, -1 where a class is."""
+    """In the order of `ids`; NaN for a missing label or modality, -1 for a missing class."""
 
     ids: NDArray[np.str_]
     arousal: NDArray[np.float64]
@@ -29,7 +29,7 @@ class Predictions:
 
     @classmethod
     def joined(cls, parts: Sequence["Predictions"]) -> "Predictions":
-        """One behind the other; of several, some may be empty."""
+        """The `parts` concatenated; some may be empty."""
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
 
@@ -37,7 +37,7 @@ class Predictions:
 def predict(
     networks: Networks, examples: Examples, order: Sequence[list[int]], stage: Stage, device: torch.device
 ) -> Predictions:
-    """What the networks say of the examples in `order`, as far as `stage`: the classifier runs only for `emotion`."""
+    """The predictions for the examples in `order`. The classifier runs only for the stage `emotion`."""
     networks.eval()
     classes = networks.config.emotion.classes
     nothing, no_class = np.zeros(0), np.zeros((0, len(classes)))

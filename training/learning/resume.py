@@ -1,4 +1,4 @@
-"""Where a run stands, on disk: what `--resume` needs, and the log. Never unpickles code."""
+"""The state of a run on disk: the checkpoint that `--resume` reads, and the log. Never unpickles code."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from ..config import Stage
 
 @dataclass
 class Progress:
-    """Of one stage: epochs and optimiser steps done, and the best validation score so far."""
+    """Epochs and optimiser steps done in a stage, and the best validation score so far."""
 
     epoch: int = 0
     step: int = 0  # of this epoch
@@ -29,7 +29,7 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """The state of a stage under way in `run`, from which it goes on as if it had never stopped."""
+    """The state of an unfinished stage in `run`, from which it resumes as if it had never stopped."""
 
     run: Path
     stage: Stage
@@ -40,11 +40,11 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """The file."""
         return self.run / f"{self.stage}.resume.pt"
 
     def save(self) -> None:
-        """Writes it; the file is whole or not there."""
+        """Writes the file, which appears whole or not at all."""
         partial = self.path.with_suffix(".partial")
         state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
         if self.scaler is not None:
@@ -53,7 +53,7 @@ class Checkpoint:
         partial.replace(self.path)
 
     def load(self) -> None:
-        """Reads it, where there is one."""
+        """Reads the file, if there is one."""
         if not self.path.is_file():
             return
         state = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -66,10 +66,10 @@ class Checkpoint:
 
 
 class Log:
-    """A line a validation in `log.jsonl`, the same and every step's loss for TensorBoard, and both on the screen."""
+    """A line per validation in `log.jsonl` and on the screen; the same, and the loss of every step, for TensorBoard."""
 
     def __init__(self, run: Path, stage: Stage, epoch: int) -> None:
-        """Lines of this stage past `epoch`, and one that is not whole, are from a run that was broken off: they go."""
+        """Removes lines of this stage past `epoch` and an incomplete line, which an interrupted run leaves."""
         self.path = run / "log.jsonl"
         self.stage = stage
         if self.path.exists():
@@ -83,7 +83,7 @@ class Log:
         self.board.add_scalar(f"{self.stage}/step_loss", loss, step)
 
     def epoch(self, values: Mapping[str, float]) -> None:
-        """What a validation found."""
+        """The figures of a validation."""
         line = {"stage": self.stage, **{key: round(value, 5) for key, value in values.items()}}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -17,8 +17,8 @@ from ..config import (
 from ..data.utterance import Utterance
 from ..networks.files import (
     CONFIG_FILE,
-    load_checkpoint,
     load_stage,
+    load_weights,
     read_config,
     save_config,
     save_stage,
@@ -43,11 +43,11 @@ def train(
 ) -> dict[Stage, float]:
     """Trains `stages` one after the other and returns the best validation score of each.
 
-    Stages that are not among `stages` stay in the run as they were trained there before. With `resume` a run that was
-    broken off goes on. With `init_from`, a version's folder, training starts from its weights and the networks are as
-    large as its own: only `config.train` counts then, and `text_frozen` where it is given. Raises ConfigError where the
-    stages of the run would not fit together, where `resume` would mix two configurations, and for `semantics =
-    original`; and what `train_stage` raises.
+    Stages that are not among `stages` stay in the run as they were trained before. `resume` continues a run that was
+    interrupted. With `init_from`, a version's folder, training starts from its weights and the networks have its size:
+    only `config.train` counts then, and `text_frozen` if given. Raises ConfigError if the stages of the run would not
+    fit together, if `resume` would mix two configurations, and for `semantics = original`; RunError, and the errors of
+    `training.learning.train.train_stage`.
     """
     if config.semantics == "original":
         raise ConfigError("semantics=original computes as the published checkpoints did; it cannot be trained.")
@@ -81,7 +81,7 @@ def train(
 
 
 def new_networks(config: Config) -> Networks:
-    """The networks with their pretrained encoders and nothing learned yet. Raises EncoderError."""
+    """Untrained networks on their pretrained encoders. Raises EncoderError."""
     networks = Networks(config, load_encoder(config.text.encoder, config.text.layers, config.text.dropout))
     if isinstance(networks.audio, WhisperArousal) and config.audio.encoder:
         load_pretrained(networks.audio.encoder, config.audio.encoder)
@@ -91,7 +91,7 @@ def new_networks(config: Config) -> Networks:
 def _networks(config: Config, init_from: Path | None, text_frozen: bool | None) -> Networks:
     if init_from is None:
         return new_networks(config)
-    networks = load_checkpoint(init_from)
+    networks = load_weights(init_from)
     text = networks.config.text
     if text_frozen is not None:
         text = text.model_copy(update={"frozen": text_frozen})

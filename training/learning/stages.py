@@ -1,4 +1,4 @@
-"""What each stage learns from: the utterances that have its labels, and how it meets them."""
+"""The data of each stage: the utterances that have its labels, as examples for training."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from ..networks.text_encoder import TOKENIZER_FILE
 
 
 def for_stage(stage: Stage, utterances: Sequence[Utterance], split: Split, tags: bool = False) -> list[Utterance]:
-    """The utterances of `split` that have what `stage` learns from; the regressors see their own modality alone.
+    """The utterances of `split` with the modality and labels of `stage`; the text stage gets them without audio.
 
-    With `tags` they learn from utterances too that have these and no score.
+    With `tags` the regressors also take utterances that have tags but no score.
     """
     needs: dict[Stage, Callable[[Utterance], bool]] = {
         "audio": lambda u: u.audio is not None and (u.arousal is not None or (tags and bool(u.tags))),
@@ -29,12 +29,12 @@ def for_stage(stage: Stage, utterances: Sequence[Utterance], split: Split, tags:
 
 
 def repeated(utterances: Sequence[Utterance], settings: StageConfig) -> list[Utterance]:
-    """Each utterance as often as its corpus counts."""
+    """Each utterance as often as its corpus is repeated."""
     return [utterance for utterance in utterances for _ in range(settings.repeat.get(utterance.corpus, 1))]
 
 
 def training_examples(stage: Stage, networks: Networks, utterances: Sequence[Utterance], run: Path) -> TrainingExamples:
-    """The utterances as the stage meets them."""
+    """The utterances as augmented examples for the stage."""
     config = networks.config
     return TrainingExamples(
         utterances,
@@ -46,5 +46,5 @@ def training_examples(stage: Stage, networks: Networks, utterances: Sequence[Utt
 
 
 def make_tokenizer(stage: Stage, networks: Networks, run: Path) -> TextTokenizer | None:
-    """The run's tokenizer; none where the stage reads no words."""
+    """The run's tokenizer; None for the audio stage."""
     return None if stage == "audio" else TextTokenizer(run / TOKENIZER_FILE, networks.config.text.max_tokens)

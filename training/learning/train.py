@@ -1,7 +1,7 @@
 """Trains one stage: audio to arousal, text to valence, or both frozen embeddings to emotion.
 
-The one loop is `train_stage`. The best epoch's weights are kept. A run repeats itself from its seed, and one that was
-broken off goes on to the same weights as one that was not.
+The one loop is `train_stage`. It keeps the weights of the best epoch. A run is reproducible from its seed, and a
+resumed run ends with the same weights as an uninterrupted one.
 """
 
 import time
@@ -57,9 +57,9 @@ def train_stage(
 ) -> float:
     """Trains `stage` of `networks` on the utterances that have its labels and returns the best epoch's score.
 
-    Writes `<stage>.safetensors`, what `resume` needs, and the log in `run`; leaves the best weights in `networks`.
-    `emotion` needs the other two networks trained; they stay as they are. `fresh` networks have learned nothing yet.
-    Raises DataError where there is nothing to learn, or the loss is no number.
+    Writes `<stage>.safetensors`, the checkpoint for `resume` and the log to `run`; leaves the best weights in
+    `networks`. `emotion` needs the other two networks trained, and does not change them. `fresh` networks are not
+    trained yet. Raises DataError if there is nothing to train or validate on, or the loss is not finite.
     """
     config, settings = networks.config, networks.config.train.stage(stage)
     learning = for_stage(stage, utterances, "train", tags=settings.tags_weight > 0)
@@ -115,7 +115,7 @@ def train_stage(
             if progress.step % settings.checkpoint_steps == 0:
                 if accelerator.is_main_process:
                     checkpoint.save()
-                # From here on every draw follows from the seed and the place, so nothing of it need be saved.
+                # From here on every draw follows from the seed and the step, so no random state need be saved.
                 torch.manual_seed(hash((config.train.seed, done, accelerator.process_index)))
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * learning_rate_factor(settings, done, progress.epoch)
@@ -153,11 +153,11 @@ def train_stage(
 
 
 def backward(accelerator: Accelerator, learner: torch.nn.Module, parts: list[Batch]) -> float:
-    """The loss of a batch, whose gradient is left in the parameters. Raises DataError where it is no number."""
+    """Adds the gradient of a batch to the parameters and returns its loss. Raises DataError if it is not finite."""
     size = sum(len(part.ids) for part in parts)
     total = 0.0
     for number, part in enumerate(parts, start=1):
-        # Processes exchange gradients once a batch.
+        # Processes exchange gradients once per batch.
         with accelerator.no_sync(learner) if number < len(parts) else nullcontext(), accelerator.autocast():
             loss = learner(part.to(accelerator.device)) * (len(part.ids) / size)
         if not torch.isfinite(loss):
@@ -168,7 +168,7 @@ def backward(accelerator: Accelerator, learner: torch.nn.Module, parts: list[Bat
 
 
 def learning_rate_factor(settings: StageConfig, step: int, epoch: int) -> float:
-    """Rises over the warm-up and falls by `decay` each epoch."""
+    """The factor on the learning rate: rises over the warm-up, falls by `decay` each epoch."""
     return float(min(1.0, (step + 1) / max(1, settings.warmup_steps)) * settings.decay**epoch)
 
 
@@ -190,7 +190,7 @@ def validate(stage: Stage, networks: Networks, validation: Examples, accelerator
     settings = networks.config.train.stage(stage)
     if stage == "emotion":
         losses = cross_entropy(torch.from_numpy(found.logits), torch.from_numpy(found.shares), reduction="none")
-        known = found.emotion >= 0  # a soft label has no class to be right about
+        known = found.emotion >= 0  # a soft label has no class to compare with
         matrix = confusion(found.emotion[known], found.logits[known].argmax(axis=1), found.logits.shape[1])
         accuracy = float(matrix.trace() / matrix.sum())
         return {"score": uar(matrix), "validation_loss": losses.mean().item(), "accuracy": accuracy}

@@ -1,1 +1,1 @@
-"""The three networks, their tokenizers, and their files."""
+"""The three networks, their pretrained encoders, tokenizers and files."""

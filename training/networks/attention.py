@@ -1,7 +1,7 @@
-"""Attention as one operator of a graph: `MultiHeadAttention` of onnxruntime's own set, in place of ten.
+"""Attention as one operator of an exported graph: `MultiHeadAttention` of onnxruntime's own set, in place of ten.
 
-In torch it is written out, and that is what is trained; only while a graph is exported is the operator put in its
-place. Both providers have it. That it computes the same is checked by `training.export.parity`.
+Training uses the written-out form in torch; only the export puts the operator in its place. Both providers have it.
+`training.export.parity` checks that it computes the same.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,19 +16,19 @@ from transformers import AttentionInterface, PreTrainedConfig
 
 from .pooling import MASKED
 
-# Names of operators that onnxruntime has beside the standard's.
-DOMAIN = "com.microsoft"
+DOMAIN = "com.microsoft"  # of the operators that onnxruntime adds to the standard
 ATTENTION = "MultiHeadAttention"
-INTEGER_PRODUCT = "MatMulIntegerToFloat"
 
-_NAME = "maeum_fused"  # under which transformers finds it
+_NAME = "maeum_fused"  # of this attention in transformers
 
 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, heads: int, scale: float, dropout: float = 0.0
 ) -> Tensor:
-    """Multi-head attention. query, key, value [batch, time, width], key_mask bool [batch, time] of what may be looked
-    at; to [batch, time, width]. `dropout` is on the weights, and of training alone.
+    """Multi-head attention: query, key, value [batch, time, width] to [batch, time, width].
+
+    key_mask bool [batch, time] is true at the positions that may be attended to. `dropout` is applied to the weights;
+    it is for training only.
     """
     compute: Callable[..., Tensor] = _Operator.apply if torch.onnx.is_in_onnx_export() else _written_out
     return compute(query, key, value, key_mask, heads, scale, *([dropout] if dropout else []))
@@ -36,7 +36,7 @@ def attend(
 
 @contextmanager
 def fused_encoders(network: nn.Module) -> Iterator[None]:
-    """Inside, the attention of what `network` has from transformers is `attend` too."""
+    """Inside, the modules that `network` has from transformers use `attend` too."""
     configs = {id(part.config): part.config for part in network.modules() if hasattr(part, "config")}
     pretrained = [config for config in configs.values() if isinstance(config, PreTrainedConfig)]
     before = [config._attn_implementation for config in pretrained]

@@ -1,8 +1,8 @@
 """The three networks: audio to arousal, text to valence, both embeddings to emotion. Nothing else.
 
-Structure and numbers of the `paper` preset are the published ones. What is corrected: padding is never attended to, the
-recurrent layers end at the last valid frame or token, dropout is off at inference, and one head count holds for a block
-wherever it runs. Front-end: `training.features`; numbers of a preset: `training.config`.
+Structure and numbers of the `paper` preset are the published ones, with four corrections: padding is never attended to,
+the recurrent layers end at the last valid frame or token, dropout is off at inference, and a block has the same number
+of heads wherever it runs. Front-end: `training.features`; numbers of a preset: `training.config`.
 """
 
 import torch
@@ -25,7 +25,7 @@ from .pooling import (
     make_head,
 )
 
-FREQUENCIES = N_MELS // 4  # left of the mels by the two strided convolutions
+FREQUENCIES = N_MELS // 4  # after the two strided convolutions
 
 
 class Attention(nn.Module):
@@ -47,9 +47,9 @@ class Attention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Post-norm layer; its feed forward has a residual of its own inside the layer's, as published.
+    """Post-norm layer. Its feed-forward part has a residual of its own inside the layer's, as published.
 
-    Dropout is on the attention weights, inside the feed forward and on what both residuals add.
+    Dropout is on the attention weights, inside the feed-forward part and on what both residuals add.
     """
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
@@ -68,7 +68,7 @@ class TransformerLayer(nn.Module):
 
 
 class Block(nn.ModuleList):
-    """A stack of transformer layers; x [batch, time, width], mask bool [batch, time] of what is real."""
+    """A stack of transformer layers; x [batch, time, width], mask bool [batch, time], false at padding."""
 
     def __init__(self, width: int, config: BlockConfig) -> None:
         super().__init__(
@@ -82,7 +82,7 @@ class Block(nn.ModuleList):
 
 
 class Convolutions(nn.Module):
-    """Features [batch, 2, frames, 128] to [batch, frames, width]; looks along frequency only, so frames stay apart."""
+    """Features [batch, 2, frames, 128] to [batch, frames, width]. Convolves along frequency only: frames do not mix."""
 
     def __init__(self, channels: tuple[int, int]) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class TextValence(nn.Module):
         self.head = make_head(config.head, self.width, nn.GRU, config.recurrent, 1, config.block.dropout)
 
     def train(self, mode: bool = True) -> "TextValence":
-        """As usual, but a frozen encoder stays without dropout."""
+        """As in torch, but a frozen encoder stays in evaluation mode, without dropout."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()
@@ -158,8 +158,8 @@ class TextValence(nn.Module):
         return self.head(embedding, mask.sum(dim=1))[:, 0], embedding
 
     def encode(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """What the encoder makes of the tokens: [batch, tokens, width]."""
-        # Additive and four-dimensional: transformers takes it as it is, so the trace holds no mask-building of its own.
+        """The encoder's embedding of the tokens: [batch, tokens, width]."""
+        # Additive and four-dimensional: transformers uses it unchanged, so the trace builds no mask of its own.
         additive = (~mask)[:, None, None, :].float() * MASKED
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.encoder(input_ids=input_ids, attention_mask=additive).last_hidden_state
@@ -169,7 +169,7 @@ class Emotion(nn.Module):
     """Both embeddings [batch, frames, width] and [batch, tokens, width] and their bool masks to logits f32 [batch,
     classes]. A missing modality is an all-false mask.
 
-    They are joined to [batch, frames + tokens, width], what is real first.
+    They are joined to [batch, frames + tokens, width], padding last.
     """
 
     def __init__(self, config: EmotionConfig, width: int) -> None:
@@ -184,10 +184,10 @@ class Emotion(nn.Module):
 
 
 class AddedEmotion(nn.Module):
-    """As `Emotion`, but each modality is read by itself and their logits are added, those of words beside a voice with
-    a weight of their own; a modality that is missing adds nothing.
+    """As `Emotion`, but each modality has a head of its own and their logits are added. With audio present, the logits
+    of the text have the learned weight `beside`. A missing modality adds nothing.
 
-    So words cannot change how a voice is heard: with few voices to learn from, that is what goes wrong.
+    So the transcript cannot change how the audio is read, which goes wrong with few clips to learn from.
     """
 
     def __init__(self, config: EmotionConfig, width: int) -> None:
@@ -198,15 +198,15 @@ class AddedEmotion(nn.Module):
 
     def forward(self, audio_embedding: Tensor, audio_mask: Tensor, text_embedding: Tensor, text_mask: Tensor) -> Tensor:
         frames, tokens = audio_mask.sum(dim=1), text_mask.sum(dim=1)
-        heard, read = (frames > 0)[:, None], (tokens > 0)[:, None]
-        from_text = self.text(text_embedding, tokens) * torch.where(heard, self.beside, 1.0)
-        return self.audio(audio_embedding, frames) * heard + from_text * read
+        has_audio, has_text = (frames > 0)[:, None], (tokens > 0)[:, None]
+        from_text = self.text(text_embedding, tokens) * torch.where(has_audio, self.beside, 1.0)
+        return self.audio(audio_embedding, frames) * has_audio + from_text * has_text
 
 
 def join(audio: Tensor, audio_mask: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sequences one behind the other, real positions first: [batch, frames + tokens, width], length i64 [batch].
+    """Both sequences concatenated, padding last: [batch, frames + tokens, width], length i64 [batch].
 
-    The layers know no positions, so that only the LSTM notices, which must not read padding between voice and words.
+    Only the LSTM depends on the order, and it must not read padding between audio and text.
     """
     frames = audio_mask.sum(dim=1)
     length = frames + text_mask.sum(dim=1)

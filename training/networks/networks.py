@@ -1,4 +1,4 @@
-"""The three networks as one: built, and run on a batch in which a modality may be missing."""
+"""The three networks as one: built from a configuration, and run on a batch in which a modality may be missing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..config import Config, Stage
+from ..config import Config, ConfigError, Stage
 from ..data.augment import Band, mask_frequencies
 from ..data.batches import Batch
-from ..errors import TrainingError
 from .model import (
     AddedEmotion,
     AudioArousal,
@@ -21,13 +20,9 @@ from .original import original_networks
 from .whisper import WhisperArousal
 
 
-class RunError(TrainingError):
-    """A run folder that lacks something; the message says what and which command makes it."""
-
-
 @dataclass
 class Outputs:
-    """What the two regressors say of a batch; rows of a missing modality are NaN, zero or False."""
+    """The outputs of the two regressors for a batch; rows without the modality are NaN, zero or False."""
 
     arousal: Tensor  # [batch]
     valence: Tensor  # [batch]
@@ -38,7 +33,10 @@ class Outputs:
 
 
 class Networks(nn.Module):
-    """`audio`, `text` and `emotion` of one configuration; what is not pretrained starts from its seed."""
+    """`audio`, `text` and `emotion` of one configuration. Layers that are not pretrained are drawn from its seed.
+
+    Raises ConfigError where audio and text are not equally wide.
+    """
 
     audio: AudioArousal | WhisperArousal
     text: TextValence
@@ -57,7 +55,7 @@ class Networks(nn.Module):
             classifier = AddedEmotion if config.emotion.fusion == "added" else Emotion
             self.emotion = classifier(config.emotion, self.audio.width)
         if self.audio.width != self.text.width:
-            raise RunError(
+            raise ConfigError(
                 f"The audio block is {self.audio.width} wide and the text encoder {self.text.width}; "
                 f"set audio.channels to [8, {self.text.width // 32}]."
             )
@@ -78,28 +76,30 @@ class Networks(nn.Module):
         return self.audio.from_features(features, frames)
 
     def embed(self, batch: Batch) -> Outputs:
-        """Each network runs on the rows that have its modality, as in serving."""
-        heard = batch.waveform_length > 0
-        read = batch.attention_mask.any(dim=1)
+        """Runs each regressor on the rows that have its modality, as in serving."""
+        has_audio = batch.waveform_length > 0
+        has_text = batch.attention_mask.any(dim=1)
         size = len(batch.ids)
         device = batch.waveform.device
         arousal, valence = torch.full((2, size), float("nan"), device=device)
         audio_embedding = torch.zeros(size, 1, self.audio.width, device=device)
         text_embedding = torch.zeros(size, 1, self.text.width, device=device)
         audio_mask, text_mask = (torch.zeros(size, 1, dtype=torch.bool, device=device) for _ in range(2))
-        if heard.any():
+        if has_audio.any():
             longest = int(batch.waveform_length.max())
-            bands = [band for band, present in zip(batch.bands, heard.tolist(), strict=True) if present]
-            said, embedding, mask = self.embed_audio(
-                batch.waveform[heard, :longest], batch.waveform_length[heard], bands
+            bands = [band for band, present in zip(batch.bands, has_audio.tolist(), strict=True) if present]
+            scores, embedding, mask = self.embed_audio(
+                batch.waveform[has_audio, :longest], batch.waveform_length[has_audio], bands
             )
-            arousal, audio_embedding, audio_mask = (_spread(value, heard) for value in (said, embedding, mask))
-            arousal = arousal.masked_fill(~heard, float("nan"))
-        if read.any():
-            mask = batch.attention_mask[read]
-            said, embedding = self.text(batch.input_ids[read], mask)
-            valence, text_embedding, text_mask = (_spread(value, read) for value in (said, embedding, mask.bool()))
-            valence = valence.masked_fill(~read, float("nan"))
+            arousal, audio_embedding, audio_mask = (_spread(value, has_audio) for value in (scores, embedding, mask))
+            arousal = arousal.masked_fill(~has_audio, float("nan"))
+        if has_text.any():
+            mask = batch.attention_mask[has_text]
+            scores, embedding = self.text(batch.input_ids[has_text], mask)
+            valence, text_embedding, text_mask = (
+                _spread(value, has_text) for value in (scores, embedding, mask.bool())
+            )
+            valence = valence.masked_fill(~has_text, float("nan"))
         return Outputs(arousal, valence, audio_embedding, audio_mask, text_embedding, text_mask)
 
     def classify(self, outputs: Outputs) -> Tensor:
@@ -111,7 +111,7 @@ class Networks(nn.Module):
 
 
 def _spread(rows: Tensor, present: Tensor) -> Tensor:
-    """`rows` of the utterances that are `present` [batch] put back among zeros."""
+    """`rows` of the utterances that are `present` [batch], with zeros for the others."""
     whole = rows.new_zeros(len(present), *rows.shape[1:])
     whole[present] = rows
     return whole

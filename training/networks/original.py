@@ -1,7 +1,7 @@
-"""The three networks as the published checkpoints compute them: the layers of `model`, padding seen as it was.
+"""The three networks as the published checkpoints compute them: the layers of `model`, with padding that is seen.
 
-Everything is padded to its full length, the recurrent layers run over the padding and end behind it, and what attention
-masks is what the original's code masked. `docs/fidelity.md` says why what is trained here computes otherwise.
+Every input is padded to full length, the recurrent layers run over the padding to its end, and attention masks the same
+positions as the original's code. `docs/fidelity.md` says why networks trained here compute differently.
 """
 
 import torch
@@ -13,16 +13,16 @@ from .model import AudioArousal, Emotion, TextValence
 
 
 def original_networks(config: Config, encoder: PreTrainedModel) -> tuple[AudioArousal, TextValence, Emotion]:
-    """Audio, text and emotion, with the inputs and outputs of those in `training.networks.model`."""
+    """Audio, text and emotion, with the inputs and outputs of the networks in `training.networks.model`."""
     audio = OriginalAudioArousal(config.audio)
     text = OriginalTextValence(config.text, encoder)
     return audio, text, OriginalEmotion(config.emotion, audio.width, config.audio.max_frames, config.text.max_tokens)
 
 
 class OriginalAudioArousal(AudioArousal):
-    """Always `max_frames` frames. The level is that of the whole clip, also of what is then cut off.
+    """Always `max_frames` frames. The level is that of the whole clip, including the part that is then cut off.
 
-    `audio_mask` is what the classifier attends to: the loudest frame, at exactly 0 dB, is not in it.
+    `audio_mask` marks the frames that the classifier attends to: not the loudest one, which is at exactly 0 dB.
     """
 
     def forward(self, waveform: Tensor, waveform_length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,7 +40,7 @@ class OriginalAudioArousal(AudioArousal):
 
 
 class OriginalTextValence(TextValence):
-    """Always `max_tokens` tokens, [PAD] behind the text's own. Only the encoder is told which are which."""
+    """Always `max_tokens` tokens, filled up with [PAD]. Only the encoder gets the mask of the real ones."""
 
     def __init__(self, config: TextConfig, encoder: PreTrainedModel) -> None:
         super().__init__(config, encoder)
@@ -56,9 +56,9 @@ class OriginalTextValence(TextValence):
 
 
 class OriginalEmotion(Emotion):
-    """Voice, its padding, words, their padding: [batch, max_frames + max_tokens, width].
+    """Audio, its padding, text, its padding: [batch, max_frames + max_tokens, width].
 
-    The original knew no utterance without a voice or without words; what is missing is zeros here, and masked.
+    The original had no utterances with one modality; a missing one is zeros here, and masked.
     """
 
     def __init__(self, config: EmotionConfig, width: int, max_frames: int, max_tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""What reads an embedding, a vector for each frame or token, into a few numbers for the utterance."""
+"""The heads: an embedding, a vector per frame or token, to a few numbers for the utterance."""
 
 import torch
 from torch import Tensor, nn
@@ -6,8 +6,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from ..config import Head
 
-MASKED = -1e4  # added to the score of what is not to be read; -1e9 overflows in float16
-FARTHEST = 1.5  # root mean square of a scaled mean; that of a voice is 1
+MASKED = -1e4  # added to the score of a masked position; -1e9 overflows in float16
+FARTHEST = 1.5  # the largest root mean square of a scaled mean; that of speech is 1
 
 
 class LastState(nn.Module):
@@ -43,8 +43,8 @@ class AttentivePool(nn.Module):
 class MeanPool(nn.Module):
     """The mean of x [batch, time, width], zero past length [batch], and a linear layer on it.
 
-    `centre` and `spread` scale the means to those met in training. One that is further off than any of them, that of
-    noise or of silence, is brought back: a linear layer would answer it with a certainty that nothing speaks for.
+    `centre` and `spread` scale the means to those of training. A mean further off than any of them, such as that of
+    noise or silence, is brought back: a linear layer would answer it with unfounded certainty.
     """
 
     centre: Tensor
@@ -61,7 +61,7 @@ class MeanPool(nn.Module):
         return self.of_mean(x.sum(dim=1) / length.clamp(min=1)[:, None].to(x.dtype))
 
     def of_mean(self, mean: Tensor) -> Tensor:
-        """The same for means [batch, width]."""
+        """The same from means [batch, width]."""
         scaled = (mean - self.centre) / self.spread
         distance = scaled.square().mean(dim=1, keepdim=True).sqrt()
         return self.linear(self.dropout(scaled / (distance / FARTHEST).clamp(min=1.0)))
@@ -70,7 +70,7 @@ class MeanPool(nn.Module):
 def make_head(
     kind: Head, width: int, stack: type[nn.GRU] | type[nn.LSTM], size: int, outputs: int, dropout: float
 ) -> nn.Module:
-    """What reads an embedding of `width` into `outputs` numbers; `stack` and `size` are a recurrent head's."""
+    """A head from an embedding of `width` to `outputs` numbers; `stack` and `size` are those of a recurrent head."""
     if kind != "recurrent":
         return AttentivePool(width, outputs) if kind == "attentive" else MeanPool(width, outputs, dropout)
     return LastState(stack(width, size, 2, bias=False, batch_first=True, dropout=dropout), outputs)

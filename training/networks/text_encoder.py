@@ -1,6 +1,6 @@
 """The pretrained text encoder: any BERT-like model that `transformers` loads, by hub name or local folder.
 
-What lies on this machine is used as it is; the hub is asked for the rest, once. Its tokenizer: `.tokenizer`.
+Files on this machine are used without asking the hub, which is asked once for the rest. Its tokenizer: `.tokenizer`.
 """
 
 import ssl
@@ -17,17 +17,17 @@ from ..errors import TrainingError
 TOKENIZER_FILE = "tokenizer.json"
 HUB_TIMEOUT_S = 10
 
-# Patterns of what an encoder is made of; of each part, what comes first is enough.
+# The parts of an encoder, each as patterns; one match is enough.
 TOKENIZER = (TOKENIZER_FILE, "*.model")
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 class EncoderError(TrainingError):
-    """An encoder or its tokenizer that cannot be had; the message says which, and what to do."""
+    """An encoder or its tokenizer that cannot be loaded; the message says which, and what to do."""
 
 
 def find_encoder(name: str, parts: tuple[tuple[str, ...], ...] = (TOKENIZER, WEIGHTS)) -> Path:
-    """The local folder `name`; or that of a hub model in the cache, filled from the hub where one of `parts` lacks.
+    """The local folder `name`, or the cache folder of a hub model, filled from the hub where one of `parts` is missing.
 
     Raises EncoderError.
     """
@@ -45,14 +45,14 @@ def find_encoder(name: str, parts: tuple[tuple[str, ...], ...] = (TOKENIZER, WEI
             if not _has(folder, WEIGHTS):
                 snapshot_download(name, allow_patterns=[pattern])
     except ValueError as error:
-        raise EncoderError(f"The encoder {name} is neither a folder nor a name that the hub can have.") from error
+        raise EncoderError(f"The encoder {name} is neither a folder nor a valid name on the hub.") from error
     except OSError as error:
         raise _failed(name, error) from error
     return folder
 
 
 def _cached(name: str) -> Path | None:
-    """The folder of a hub model as far as it is on this machine."""
+    """The cache folder of a hub model; None if there is none."""
     config = try_to_load_from_cache(name, "config.json")
     return Path(config).parent if isinstance(config, str) else None
 
@@ -62,11 +62,11 @@ def _has(folder: Path, patterns: tuple[str, ...]) -> bool:
 
 
 def _check_hub() -> None:
-    """Raises OSError at once where the hub cannot be reached: its own client would try again, or wait, for minutes."""
+    """Raises OSError at once if the hub is unreachable: its own client would retry, or wait, for minutes."""
     try:
         urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT_S).close()
     except HTTPError:
-        return  # it answered; what it says to the client is another matter
+        return  # reachable; the client handles the answer
     except URLError as error:
         # The client has certificates of its own.
         if not isinstance(error.reason, ssl.SSLError):
@@ -74,7 +74,7 @@ def _check_hub() -> None:
 
 
 def load_encoder(name: str, layers: int | None = None, dropout: float | None = None) -> PreTrainedModel:
-    """The encoder with its weights, in float32: its first `layers`, all if None, with `dropout`, its own if None.
+    """The encoder with its weights, in float32: its first `layers` (all if None), with `dropout` (its own if None).
 
     Raises EncoderError.
     """
@@ -85,7 +85,7 @@ def load_encoder(name: str, layers: int | None = None, dropout: float | None = N
     if dropout is not None:
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     try:
-        # Written out in training; `training.networks.attention` takes its place while a graph is exported.
+        # Attention is written out in training; `training.networks.attention` replaces it while a graph is exported.
         model = AutoModel.from_pretrained(
             folder,
             config=config,
@@ -101,7 +101,7 @@ def load_encoder(name: str, layers: int | None = None, dropout: float | None = N
 
 
 def blank_encoder(config: PreTrainedConfig) -> PreTrainedModel:
-    """An encoder of that shape whose weights are still to be loaded."""
+    """An encoder of that shape, its weights not loaded yet."""
     model = AutoModel.from_config(config, attn_implementation="eager", add_pooling_layer=False, dtype=torch.float32)
     assert isinstance(model, PreTrainedModel)
     return model

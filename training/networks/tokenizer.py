@@ -1,6 +1,6 @@
-"""The tokenizer that an encoder needs, as the one file that serving reads: copied, or built where there is none.
+"""The tokenizer of an encoder as `tokenizer.json`, the one file that serving reads: copied, or built if missing.
 
-One that cannot read Hangul is refused: it would train without a complaint, on nothing.
+A tokenizer that cannot read Hangul is refused: training would run without an error, and learn nothing.
 """
 
 import re
@@ -21,9 +21,9 @@ from .text_encoder import (
     find_encoder,
 )
 
-MAX_UNKNOWN = 0.2  # a fitting tokenizer has one or two per cent on chat; one that is converted wrongly has all
+MAX_UNKNOWN = 0.2  # a suitable tokenizer has 1 or 2 % on chat, a wrongly converted one 100 %
 CHECKED_WORDS = 10_000
-LONGEST = 64  # tokens of a word that are looked at
+LONGEST = 64  # tokens of a word that are checked
 
 _HANGUL = re.compile("[가-힣]+")
 _SAMPLE = (
@@ -37,7 +37,7 @@ _SAMPLE = (
 def write_tokenizer(name: str, folder: Path, size: int, transcripts: Iterable[str] | None = None) -> Path:
     """Writes the `tokenizer.json` of the encoder `name`, which embeds `size` tokens, into `folder`; returns its path.
 
-    It must read the Hangul of `transcripts`, or of a few built-in sentences where none are given. Raises EncoderError.
+    It must read the Hangul of `transcripts`, or of a few built-in sentences if none are given. Raises EncoderError.
     """
     source = find_encoder(name, parts=(TOKENIZER,))
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,13 +54,13 @@ def write_tokenizer(name: str, folder: Path, size: int, transcripts: Iterable[st
     if unknown > MAX_UNKNOWN:
         raise EncoderError(
             f"The tokenizer of the text encoder {name} knows no Korean: {unknown:.0%} of the Hangul becomes its unknown"
-            f" token, {MAX_UNKNOWN:.0%} may. If its {TOKENIZER_FILE} was converted, take the encoder's own files."
+            f" token; {MAX_UNKNOWN:.0%} is allowed. If its {TOKENIZER_FILE} was converted, use the encoder's own files."
         )
     return target
 
 
 def unknown_share(tokenizer: TextTokenizer, texts: Iterable[str]) -> float:
-    """The share of unknown tokens among those of the Hangul words in `texts`; 0 where there are none."""
+    """The share of unknown tokens in the Hangul words of `texts`; 0 if there are none."""
     words = chain.from_iterable(_HANGUL.findall(text) for text in texts)
     around = len(tokenizer.encode("").ids)
     tokens = unknown = 0
@@ -78,17 +78,17 @@ def _build(folder: Path, size: int) -> Tokenizer:
         tokenizer = build_tokenizer(path)
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path} cannot be read: {error}.") from error
-    # Ids are given by KoBERT's rule. Another encoder's model would get wrong ones, and its own number of them.
+    # The ids follow KoBERT's rule. They would be wrong for the model of another encoder, which also has another size.
     if tokenizer.get_vocab_size() != size:
         raise EncoderError(
-            f"{path} has {tokenizer.get_vocab_size()} tokens by KoBERT's rule, and its encoder embeds {size}: it is no "
-            f"KoBERT, or not whole. Put the encoder's {TOKENIZER_FILE} beside it."
+            f"{path} has {tokenizer.get_vocab_size()} tokens by KoBERT's rule, but its encoder embeds {size}: it is "
+            f"not KoBERT's, or incomplete. Put the encoder's {TOKENIZER_FILE} into the same folder."
         )
     return tokenizer
 
 
 def _sentencepiece(paths: Sequence[Path], folder: Path) -> Path:
-    """The SentencePiece model among `paths`: the one named as the hub does, or the only one."""
+    """The SentencePiece model among `paths`: the one with the hub's name, or the only one."""
     usual = [path for path in paths if path.name == "spiece.model"]
     if chosen := usual or (paths if len(paths) == 1 else ()):
         return chosen[0]

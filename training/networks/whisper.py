@@ -1,6 +1,6 @@
 """The audio network on the first layers of a pretrained Whisper encoder, in place of mels and convolutions.
 
-What serving and the classifier see is as before: frames of 512 samples, an embedding, arousal. Two things differ from
+Serving and the classifier see the same outputs: frames of 512 samples, an embedding, arousal. Two things differ from
 Whisper: an utterance is not padded to 30 s, and its loudest value sets the level, so that gain changes nothing.
 """
 
@@ -14,11 +14,12 @@ from transformers import WhisperConfig
 from transformers.audio_utils import mel_filter_bank
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperEncoderLayer, sinusoids
 
+from app.audio.decode import SAMPLE_RATE
+
 from ..config import AudioConfig, AudioEncoderConfig
 from ..features import (
     AMIN,
     HOP_LENGTH,
-    SAMPLE_RATE,
     frame_count,
 )
 from .model import Block
@@ -34,13 +35,13 @@ N_FFT = 400
 WHISPER_HOP = 160
 N_MELS = 80
 RANGE = 8.0  # decades of power below the loudest value that are kept
-LOUDEST = 1.5  # decades: where Whisper meets the loudest value of ordinary speech
-STRIDE = 2 * WHISPER_HOP  # samples a step of the encoder, whose second convolution halves the rate
+LOUDEST = 1.5  # decades: the loudest value of ordinary speech in Whisper's own scale
+STRIDE = 2 * WHISPER_HOP  # samples per step of the encoder, whose second convolution halves the rate
 
 
 class LogMel(nn.Module):
     """`waveform` [batch, samples] 16 kHz, -1..1, right-padded, and `length` i64 [batch] to Whisper's `features`
-    [batch, 80, mel frames], and `frames` i64 [batch], one in 160 samples. Past an utterance's own, features are 0.
+    [batch, 80, mel frames], and `frames` i64 [batch], one in 160 samples. Features past the end of an utterance are 0.
     """
 
     dft: Tensor
@@ -61,7 +62,7 @@ class LogMel(nn.Module):
         samples = waveform.shape[1]
         inside = torch.arange(samples, device=waveform.device)[None, :] < length[:, None]
         waveform = torch.where(inside, waveform, 0.0)
-        # A frame is five blocks of 80 samples and begins two blocks after the last one.
+        # A frame is five blocks of 80 samples and begins two blocks after the one before.
         half = WHISPER_HOP // 2
         hops = samples // WHISPER_HOP
         padded = pad(waveform, (N_FFT // 2, N_FFT // 2 + WHISPER_HOP))[:, : (2 * hops + N_FFT // half + 1) * half]
@@ -94,7 +95,7 @@ class WhisperLayers(nn.Module):
         self.register_buffer("positions", sinusoids(steps, config.width), persistent=False)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        # Past an utterance's end the convolutions have to meet what they meet alone: zeros.
+        # Past the end of an utterance the convolutions must see zeros, as they do outside a batch.
         x = gelu(self.conv1(features)) * self._inside(features.shape[2], frames)[:, None, :]
         x = gelu(self.conv2(x)).transpose(1, 2)
         steps = (frames + 1) // 2
@@ -109,7 +110,7 @@ class WhisperLayers(nn.Module):
 
 
 class WhisperArousal(nn.Module):
-    """As `training.networks.model.AudioArousal`, on the encoder."""
+    """As `training.networks.model.AudioArousal`, but on the Whisper encoder."""
 
     def __init__(self, config: AudioConfig, encoder: AudioEncoderConfig) -> None:
         super().__init__()
@@ -133,9 +134,9 @@ class WhisperArousal(nn.Module):
 
 
 def at_frames(x: Tensor, number: Tensor, frames: int) -> Tensor:
-    """x [batch, steps, width], one step in 320 samples and `number` [batch] of them real, at `frames`, one in 512.
+    """Resamples x [batch, steps, width], one step in 320 samples, to `frames`, one in 512.
 
-    Between two steps linearly; past an utterance's last step that step.
+    Interpolates linearly. The first `number` [batch] steps are real; past the last of them it is repeated.
     """
     sample = torch.arange(frames, device=x.device) * HOP_LENGTH
     before = sample // STRIDE
@@ -155,12 +156,12 @@ def whisper_config(config: AudioEncoderConfig) -> WhisperConfig:
         encoder_ffn_dim=config.feed_forward,
         num_mel_bins=N_MELS,
     )
-    shape._attn_implementation = "eager"  # as of the text encoder
+    shape._attn_implementation = "eager"  # as in the text encoder
     return shape
 
 
 def load_pretrained(layers: WhisperLayers, config: AudioEncoderConfig) -> None:
-    """Fills `layers` with those of the encoder that `config` names. Raises EncoderError."""
+    """Loads the weights of the encoder that `config` names into `layers`. Raises EncoderError."""
     folder = find_encoder(config.name, parts=(WEIGHTS,))
     has = load_encoder_config(folder).encoder_layers
     if has < config.layers:

@@ -1,6 +1,6 @@
 """Imports the published checkpoints: the authors' three `.pt` files become a version with `semantics: original`.
 
-How the files are read: `training.recipes.original_weights`; what the networks compute: `training.networks.original`.
+`training.recipes.original_weights` reads the files; `training.networks.original` has the networks.
 """
 
 import argparse
@@ -37,9 +37,9 @@ COMBINED_HEADS, TRAINED_HEADS = 4, 6
 
 ABOUT = """\
 Imported from the checkpoints that were published with the paper (2022 ETRI Human Understanding AI competition), trained
-on KEMDy20. It computes as they did, defects included: padding is seen, and a clip costs what the longest one does. The
+on KEMDy20. It computes as they did, defects included: padding is seen, and every clip costs as much as the longest. The
 audio block was trained with 6 heads and runs with {heads}{meaning}.
-No figure of the paper was measured again here.
+The figures of the paper were not measured again here.
 """
 MEANING = {
     COMBINED_HEADS: ", as inside the published classifier; so its arousal is not the published one",
@@ -49,7 +49,9 @@ MEANING = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `import-original`."""
-    parser.add_argument("--classifier", type=Path, required=True, help="Multi_Modal_Classifier_ye.pt, which holds all")
+    parser.add_argument(
+        "--classifier", type=Path, required=True, help="Multi_Modal_Classifier_ye.pt, which contains all"
+    )
     parser.add_argument("--audio", type=Path, help="audio_arousal.pt: checked against the classifier's copy of it")
     parser.add_argument("--text", type=Path, help="text_valence.pt: checked in the same way")
     parser.add_argument("--name", required=True)
@@ -59,28 +61,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text-encoder",
         default=TextConfig().encoder,
-        help="where KoBERT's SentencePiece model is: hub name or local folder (default: %(default)s)",
+        help="hub name or local folder with KoBERT's SentencePiece model (default: %(default)s)",
     )
     parser.add_argument(
         "--audio-heads",
         type=int,
         choices=(COMBINED_HEADS, TRAINED_HEADS),
         default=COMBINED_HEADS,
-        help="4 is what the published classifier ran; 6 gives the arousal as it was trained, and another emotion",
+        help="4 as in the published classifier; 6 gives the arousal as it was trained, but another emotion",
     )
-    parser.add_argument("--checkpoint", action="store_true", help="add float16 weights to fine-tune from")
+    parser.add_argument("--weights", action="store_true", help="add float16 weights to fine-tune from")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "int8"], default=["fp32"])
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the version and says where. Raises CheckpointError, EncoderError, ExportError and ParityError."""
+    """Writes the version and prints its folder. Raises CheckpointError, EncoderError, ExportError and ParityError."""
     files: dict[str, Path] = {role: path for role in ("classifier", *ALONE) if (path := getattr(args, role))}
     heads = args.audio_heads
     about = ABOUT.format(heads=heads, meaning=MEANING[heads])
     release = Release(args.name, args.version, args.license, about)
     config = published(heads)
     written = import_original(
-        files, args.text_encoder, args.store, release, args.precisions, config, checkpoint=args.checkpoint
+        files, args.text_encoder, args.store, release, args.precisions, config, weights=args.weights
     )
     sys.stdout.write(f"Written: {written}\n")
     return 0
@@ -94,11 +96,11 @@ def import_original(
     precisions: Sequence[Precision],
     config: Config,
     encoder: BertConfig = KOBERT,
-    checkpoint: bool = False,
+    weights: bool = False,
 ) -> Path:
-    """Writes a version of the `.pt` files by role, `classifier` and maybe `audio` and `text`; returns its folder.
+    """Writes a version of the `.pt` files by role, `classifier` and optionally `audio` and `text`; returns its folder.
 
-    `config` and `encoder` are the sizes that they must have; the tokenizer is that of `text_encoder`. Raises as `run`.
+    They must have the sizes of `config` and `encoder`; the tokenizer is that of `text_encoder`. Raises as `run`.
     """
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store, prefix=".") as folder:
@@ -109,11 +111,11 @@ def import_original(
         for stage in STAGES:
             save_stage(source, networks, stage)
         origin = {"imported_sha256": {role: _digest(path) for role, path in files.items()}}
-        return export(source, store, replace(release, training=origin), precisions, checkpoint=checkpoint)
+        return export(source, store, replace(release, training=origin), precisions, weights=weights)
 
 
 def published(audio_heads: int = COMBINED_HEADS) -> Config:
-    """The published networks; what `Config` leaves unsaid are the paper's numbers."""
+    """The published networks; the defaults of `Config` are the paper's numbers."""
     return Config(
         preset="original", semantics="original", audio=AudioConfig(block=BlockConfig(layers=7, heads=audio_heads))
     )

@@ -1,4 +1,4 @@
-"""Every fold of KEMDy20 in one command: train, export, evaluate, and what the folds say together."""
+"""Every fold of KEMDy20 in one command: train, export, evaluate, and join the figures of all folds."""
 
 import shutil
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from ..learning.run import train
 def train_folds(
     config: Config, utterances: Sequence[Utterance], output: Path, accelerator: Accelerator, resume: bool = False
 ) -> Path:
-    """Trains all stages once a fold, tests each on sessions it was not trained on, and returns the path of the report.
+    """Trains all stages for each fold, tests on the sessions held out from it, and returns the path of the report.
 
-    The runs lie in `output/fold0` and so on, their versions in `output/store`. Raises DataError where the utterances
+    The runs are in `output/fold0` and so on, their versions in `output/store`. Raises DataError where the utterances
     are not KEMDy20's.
     """
     figures = []
@@ -31,7 +31,7 @@ def train_folds(
         try:
             split = [in_fold(utterance, fold) for utterance in utterances]
         except ValueError as error:
-            raise DataError(f"Folds are KEMDy20's, made of its 40 sessions: {error}.") from error
+            raise DataError(f"Folds are made of KEMDy20's 40 sessions, and this is not KEMDy20: {error}.") from error
         run = output / f"fold{fold}"
         train(STAGES, config, split, run, accelerator, resume)
         if accelerator.is_main_process:

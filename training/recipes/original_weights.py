@@ -1,4 +1,4 @@
-"""Reads the published checkpoints into our networks: tensors by name, never code, each of them checked."""
+"""Reads the published checkpoints into our networks: tensors by name, each checked, and never code."""
 
 import pickle
 import zipfile
@@ -16,7 +16,7 @@ from ..networks.text_encoder import blank_encoder
 
 KOBERT = BertConfig(vocab_size=8002, pad_token_id=1)  # all else is BERT base
 
-# Our modules and what the classifier's file calls them; in the other two files the first word is missing.
+# Our modules and their names in the classifier's file; the other two files lack the first part of the name.
 MODULES: dict[Stage, dict[str, str]] = {
     "audio": {
         "convolutions": "AudioModel.Extractor",
@@ -51,7 +51,7 @@ class CheckpointError(TrainingError):
 
 
 def read_checkpoints(files: Mapping[str, Path]) -> dict[str, Tensor]:
-    """The state dict in `files["classifier"]`, which holds all. `audio` and `text` must be what it was trained on.
+    """The state dict in `files["classifier"]`, which contains all. `audio` and `text` must equal its copies of them.
 
     Raises CheckpointError.
     """
@@ -77,12 +77,12 @@ def build_networks(state: Mapping[str, Tensor], config: Config, encoder: BertCon
         networks.stage(stage).load_state_dict(weights)
     for key in state:
         if key not in known and not key.startswith(UNUSED):
-            raise CheckpointError(f"The classifier's file holds {key}, which the published classifier does not have.")
+            raise CheckpointError(f"The classifier's file has {key}, which the published classifier does not have.")
     return networks.eval()
 
 
 def published_key(stage: Stage, name: str) -> str:
-    """What the classifier's file calls the parameter `name` of our network."""
+    """The name in the classifier's file of the parameter `name` of our network."""
     ours, theirs = next((ours, theirs) for ours, theirs in MODULES[stage].items() if name.startswith(f"{ours}."))
     rest = name.removeprefix(ours)
     if ours == "block":
@@ -92,43 +92,43 @@ def published_key(stage: Stage, name: str) -> str:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict by name; nothing in the file is run. Raises CheckpointError."""
+    """The tensors of a state dict by name; no code in the file is run. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(f"{path} is not there.")
-    # The directory of a zip file stands at its end.
+    # The directory of a zip file is at its end.
     if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} is no PyTorch checkpoint, or only the beginning of one; fetch it again.")
+        raise CheckpointError(f"{path} is no PyTorch checkpoint, or an incomplete one; download it again.")
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise CheckpointError(f"{path} is damaged in {damaged}; fetch it again.")
+            raise CheckpointError(f"{path} is damaged in {damaged}; download it again.")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} holds more than tensors, and code in a checkpoint is never run.") from error
+        raise CheckpointError(f"{path} contains more than tensors, and code in a checkpoint is never run.") from error
     except (EOFError, OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} is no PyTorch checkpoint, or a damaged one; fetch it again.") from error
+        raise CheckpointError(f"{path} is no PyTorch checkpoint, or a damaged one; download it again.") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} is no state dict: it must hold tensors by name, and nothing else.")
+        raise CheckpointError(f"{path} is no state dict: it must contain tensors by name, and nothing else.")
     return {str(key): value for key, value in state.items()}
 
 
 def _tensor(state: Mapping[str, Tensor], key: str, shape: torch.Size) -> Tensor:
     """One parameter, in float32."""
     if key not in state:
-        raise CheckpointError(f"The classifier's file lacks {key}; it is not the published classifier, or not whole.")
+        raise CheckpointError(f"The classifier's file lacks {key}; it is not the published classifier, or incomplete.")
     value = state[key]
     if value.shape != shape or not value.is_floating_point():
         raise CheckpointError(
             f"The classifier's {key} is {list(value.shape)} {value.dtype}, not {list(shape)} float32."
         )
     if not value.isfinite().all():
-        raise CheckpointError(f"The classifier's {key} holds values that are no finite numbers.")
+        raise CheckpointError(f"The classifier's {key} has values that are not finite.")
     return value.float()
 
 
 def _check_part(part: Mapping[str, Tensor], path: Path, whole: Mapping[str, Tensor], prefix: str) -> None:
-    """Raises CheckpointError unless `part` is what `whole` holds under `prefix`: it stayed frozen in its training."""
+    """Raises CheckpointError unless `part` equals the tensors of `whole` under `prefix`, frozen in its training."""
     copy = {key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)}
     for key in sorted(copy.keys() | part.keys()):
         if f"{prefix}{key}".startswith(UNUSED):
@@ -137,6 +137,5 @@ def _check_part(part: Mapping[str, Tensor], path: Path, whole: Mapping[str, Tens
             raise CheckpointError(f"{path} lacks {key}, which the classifier's copy of it has.")
         if key not in copy or part[key].dtype != copy[key].dtype or not torch.equal(part[key], copy[key]):
             raise CheckpointError(
-                f"{path}: {key} is not what the classifier was trained with. Without this file the import takes the "
-                "classifier's own copy."
+                f"{path}: {key} differs from the classifier's copy. Without this file the import uses that copy."
             )

@@ -1,6 +1,6 @@
-"""The whole way once, in under a minute, on data made up here: train the three stages, export, predict.
+"""Trains the three stages, exports and predicts in under a minute, on a made-up corpus.
 
-It shows that the parts fit together; the model that comes out knows nothing.
+It shows that the parts fit together; the resulting model is useless.
 """
 
 import shutil
@@ -14,25 +14,26 @@ from accelerate import Accelerator
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
+from app.audio.decode import SAMPLE_RATE
 from app.engine.load import load_model
-from app.pipeline import Pipeline
+from app.pipeline import predict
 from app.settings import Settings
 
 from ..config import STAGES, load_preset
 from ..data.utterance import (
+    UTTERANCES_FILE,
     Split,
     Utterance,
-    read_manifest,
-    write_manifest,
+    read_utterances,
+    write_utterances,
 )
 from ..export.version import Release, export
-from ..features import SAMPLE_RATE
 from ..learning.train import train_stage
 from ..networks.files import save_config
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE, load_encoder
 
-WORDS = {
+TRANSCRIPTS = {
     "neutral": "그냥 있어",
     "sad": "너무 슬퍼",
     "happy": "정말 좋아",
@@ -51,11 +52,11 @@ TINY: dict[str, object] = {
     **{f"{part}.block.{key}": value for part in STAGES for key, value in BLOCK.items()},
     **{f"train.{stage}.{key}": value for stage in STAGES for key, value in (("epochs", 1), ("limit", 2))},
 }
-"""What makes a preset tiny, by dotted key."""
+"""The settings that make a preset tiny, by dotted key."""
 
 
 def smoke(folder: Path) -> dict[str, object]:
-    """Leaves everything in `folder` and returns the exported model's answer to one utterance."""
+    """Works in `folder` and returns the exported model's answer to one utterance."""
     utterances = make_corpus(folder)
     encoder = make_encoder(folder / "tiny-encoder")
     run = folder / "run"
@@ -67,14 +68,14 @@ def smoke(folder: Path) -> dict[str, object]:
     export(run, folder / "store", Release("smoke", "0.0.0", "Apache-2.0"), ["int8", "fp32"], utterances)
 
     settings = Settings.load(model_store=folder / "store", model="smoke")
-    heard = next(utterance for utterance in utterances if utterance.audio is not None)
-    assert heard.audio is not None
-    with heard.audio.open("rb") as audio:
-        answer = Pipeline(load_model(settings), settings).predict_sync(audio, heard.transcript)
+    utterance = next(utterance for utterance in utterances if utterance.audio is not None)
+    assert utterance.audio is not None
+    with utterance.audio.open("rb") as audio:
+        answer = predict(load_model(settings), settings, audio, utterance.transcript)
     return answer.model_dump()
 
 
-def make_encoder(folder: Path, texts: Iterable[str] = WORDS.values()) -> Path:
+def make_encoder(folder: Path, texts: Iterable[str] = TRANSCRIPTS.values()) -> Path:
     """A one-layer BERT with random weights and a tokenizer of the syllables of `texts`, as `transformers` loads it."""
     syllables = sorted({syllable for text in texts for syllable in text})
     vocabulary = {token: index for index, token in enumerate(["[UNK]", "[PAD]", "[CLS]", "[SEP]", *syllables])}
@@ -93,26 +94,26 @@ def make_encoder(folder: Path, texts: Iterable[str] = WORDS.values()) -> Path:
 
 
 def make_corpus(folder: Path) -> list[Utterance]:
-    """Four utterances an emotion, read from a manifest: a tone for a voice, ever noisier, and two words."""
-    write_manifest(folder / "manifest.jsonl", _utterances(folder))
-    return list(read_manifest(folder / "manifest.jsonl"))
+    """Four utterances of each emotion: a tone with ever more noise, and a transcript of two words."""
+    write_utterances(folder / UTTERANCES_FILE, _utterances(folder))
+    return list(read_utterances(folder / UTTERANCES_FILE))
 
 
 def _utterances(folder: Path) -> Iterator[Utterance]:
     random = np.random.default_rng(0)
-    for number, (emotion, words) in enumerate(WORDS.items()):
+    for number, (emotion, transcript) in enumerate(TRANSCRIPTS.items()):
         for take, split in enumerate(SPLITS):
             seconds = 0.3 + 0.1 * take
             time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-            voice = 0.3 * np.sin(2 * np.pi * PITCH_HZ[emotion] * time) + 0.01 * take * random.standard_normal(len(time))
+            tone = 0.3 * np.sin(2 * np.pi * PITCH_HZ[emotion] * time) + 0.01 * take * random.standard_normal(len(time))
             path = folder / f"{emotion}_{take}.wav"
-            soundfile.write(path, voice, SAMPLE_RATE)
+            soundfile.write(path, tone, SAMPLE_RATE)
             yield Utterance(
                 id=path.stem,
                 corpus="smoke",
                 speaker=f"speaker{take}",
                 audio=Path(path.name),
-                transcript=words,
+                transcript=transcript,
                 emotion=emotion,
                 arousal=2.0 + 0.5 * number,
                 valence=4.0 - 0.5 * number,

@@ -1,8 +1,8 @@
 """`maeum-train starter`: the model that the project ships, in one command from the corpora to its folder.
 
-The words learn first, from film reviews and comments. Then the encoders run once over the Korean voices and the
-comments, and what reads them is trained without each speaker in turn, who is then answered for, and for the version
-on all ten. Every figure on voices is that of the folds together, as served.
+The text network is trained first, on film reviews and comments. Then the encoders run once over the Korean clips and
+the comments, and the heads on them are trained without each speaker in turn, and for the version on all ten. Every
+figure on clips is that of the held-out speakers of all folds together, as served.
 """
 
 import shutil
@@ -21,10 +21,10 @@ from ..data.utterance import Utterance
 from ..evaluation.crossvalidation import cross_validate
 from ..export.version import Release, export, new_version
 from ..learning.heads import (
-    Comments,
-    Voices,
-    hear,
-    read,
+    Clips,
+    Transcripts,
+    embed_clips,
+    embed_transcripts,
     train_arousal,
     train_emotion,
 )
@@ -42,34 +42,37 @@ ABOUT = PRESETS / "starter.md"
 def make_starter(
     source: Path, work: Path, store: Path, version: str, settings: Mapping[str, object] | None = None
 ) -> Path:
-    """Trains, cross-validates and exports; returns the version's folder. Words that are trained in `work` stay so.
+    """Trains, cross-validates and exports; returns the version's folder. Uses a text network that `work` already has.
 
-    `source` holds the corpora; `settings` are what differs from the preset `starter`, by dotted key. Takes about two
-    hours on two cores. Raises TrainingError.
+    `source` holds the corpora; `settings` override the preset `starter`, by dotted key. Takes about two hours on two
+    cores. Raises TrainingError.
     """
-    new_version(store, NAME, version)  # better said now than in two hours
+    new_version(store, NAME, version)  # fails now rather than in two hours
     config = load_preset("starter", dict(settings or {}))
     texts = [*read_kote(source / "kote", Report()), *read_reviews(source / "nsmc_ratings", Report())]
-    words = work / "words"
-    train(("text",), config, texts, words, Accelerator(cpu=True, mixed_precision=config.train.precision), resume=True)
+    text_run = work / "text"
+    train(
+        ("text",), config, texts, text_run, Accelerator(cpu=True, mixed_precision=config.train.precision), resume=True
+    )
 
     networks = new_networks(config)
-    load_stage(words, networks, "text")
+    load_stage(text_run, networks, "text")
     networks.eval().requires_grad_(False)
     networks.audio.head.requires_grad_(True)
     networks.emotion.requires_grad_(True)
     speakers = korean_by_speaker(source)
-    voices = hear(networks, [utterance for said in speakers.values() for utterance in said], config.train.seed)
-    to_read = [utterance for utterance in texts if utterance.corpus == "kote" and utterance.split == "train"]
-    comments = read(networks, Examples(to_read, make_tokenizer("text", networks, words), config.audio.max_frames))
+    clips = embed_clips(networks, [clip for own in speakers.values() for clip in own], config.train.seed)
+    comments = [utterance for utterance in texts if utterance.corpus == "kote" and utterance.split == "train"]
+    tokenizer = make_tokenizer("text", networks, text_run)
+    transcripts = embed_transcripts(networks, Examples(comments, tokenizer, config.audio.max_frames))
 
     folds = work / "folds"
     for speaker in speakers:
         run = work / f"without-{speaker}"
-        _train_heads(networks, voices.without(speaker), comments, words, run)
+        _train_heads(networks, clips.without(speaker), transcripts, text_run, run)
         shutil.rmtree(folds / speaker, ignore_errors=True)
         export(run, folds, Release(speaker, "0.0.0", LICENSE), ["int8", "fp32"])
-    _train_heads(networks, voices, comments, words, work / "shipped")
+    _train_heads(networks, clips, transcripts, text_run, work / "shipped")
     held_out = [utterance for utterance in texts if utterance.split != "train"]
     release = Release(
         NAME,
@@ -83,23 +86,23 @@ def make_starter(
         },
         crossvalidation=cross_validate(folds, speakers, held_out),
     )
-    return export(work / "shipped", store, release, ["int8", "fp16"], held_out, checkpoint=True)
+    return export(work / "shipped", store, release, ["int8", "fp16"], held_out, weights=True)
 
 
 def korean_by_speaker(source: Path) -> dict[str, list[Utterance]]:
-    """What each Korean speaker says, with the words, to test on. The words go nowhere else."""
+    """The clips of each Korean speaker with their transcripts, which serve for testing only."""
     folder = source / "ko_emotional_speech"
     speakers = sorted({str(utterance.speaker) for utterance in read_korean_speech(folder, Report())})
     everything = list(read_korean_speech(folder, Report(), test=speakers))
     return {speaker: [u for u in everything if u.speaker == speaker] for speaker in speakers}
 
 
-def _train_heads(networks: Networks, voices: Voices, comments: Comments, words: Path, run: Path) -> None:
+def _train_heads(networks: Networks, clips: Clips, transcripts: Transcripts, text_run: Path, run: Path) -> None:
     """Leaves in `run` the networks with heads trained on these."""
     seed = networks.config.train.seed
-    train_arousal(networks, voices, seed)
-    train_emotion(networks, voices, comments, seed)
+    train_arousal(networks, clips, seed)
+    train_emotion(networks, clips, transcripts, seed)
     save_config(run, networks)
-    shutil.copyfile(words / TOKENIZER_FILE, run / TOKENIZER_FILE)
+    shutil.copyfile(text_run / TOKENIZER_FILE, run / TOKENIZER_FILE)
     for stage in ("audio", "text", "emotion"):
         save_stage(run, networks, stage)

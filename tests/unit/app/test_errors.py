@@ -1,7 +1,10 @@
 """The tree of failures: complete, stable, and drawn as it is."""
 
+import re
+
 import app.errors
-from app.errors import InferenceFailed, MaeumError, traceback_without_values
+from app.errors import HeadersTooLarge, InferenceFailed, MaeumError, traceback_without_values
+from app.web.connection import MAX_HEADER_BYTES
 from app.web.problems import PREDICT_ERRORS, openapi_responses
 
 
@@ -16,6 +19,14 @@ def test_every_leaf_is_complete_and_its_code_its_own() -> None:
         assert 400 <= leaf.status < 600
         assert leaf.title and str(leaf()).endswith(".")
         assert str(leaf("Another sentence.")) == "Another sentence."
+
+
+def test_no_sentence_names_a_limit_that_can_be_set() -> None:
+    """The sentence of a class is shown in the documentation and where the raiser knows no more, whatever is set."""
+    limit = re.compile(r"\d+ (s|seconds|k?B|MB|bytes|characters|channels)\b")
+    named = {leaf for leaf in _leaves() if limit.search(leaf.sentence)}
+    assert named == {HeadersTooLarge}
+    assert f"{MAX_HEADER_BYTES:,} bytes" in HeadersTooLarge.sentence
 
 
 def test_the_drawing_shows_every_class_and_code() -> None:

@@ -2,8 +2,16 @@
 
 import asyncio
 import gc
+import threading
 import weakref
+from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from app.engine.engine import Prediction
+from app.engine.load import Model
+from app.errors import QueueFull
 from app.service import Service
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -17,7 +25,7 @@ def test_an_exchanged_model_is_let_go_at_once(settings: Settings) -> None:
         service.start(lambda outcome: loaded.set())
         await loaded.wait()
         await service.predict(None, "정말")
-        before = weakref.ref(service.pipeline.model)
+        before = weakref.ref(service.model)
         gc.collect()
         gc.disable()
         try:
@@ -28,3 +36,36 @@ def test_an_exchanged_model_is_let_go_at_once(settings: Settings) -> None:
             await service.close()
 
     assert asyncio.run(exchange())
+
+
+def test_as_many_wait_as_may_and_those_being_prepared_count(settings: Settings, model: Model) -> None:
+    entered, opened = threading.Semaphore(0), threading.Event()
+
+    def gated(batch: Any) -> list[Prediction]:
+        entered.release()
+        assert opened.wait(timeout=20)
+        return model.predict(batch)
+
+    async def ask() -> None:
+        service = Service(settings.model_copy(update={"max_queue": 2}), Metrics(2), replace(model, runners=[gated]))
+        loaded = asyncio.Event()
+        service.start(lambda outcome: loaded.set())
+        await loaded.wait()
+        try:
+            running = asyncio.create_task(service.predict(None, "하"))
+            assert await asyncio.to_thread(entered.acquire, timeout=20)
+            waiting = [asyncio.create_task(service.predict(None, "정말")) for _ in range(2)]
+            service.check_room()
+            await asyncio.sleep(0)  # both begin, and neither has got to the queue
+            with pytest.raises(QueueFull):
+                service.check_room()
+            with pytest.raises(QueueFull):
+                await service.predict(None, "아")
+            opened.set()
+            assert [answer.modalities for answer in await asyncio.gather(running, *waiting)] == [["text"]] * 3
+            service.check_room()
+        finally:
+            opened.set()
+            await service.close()
+
+    asyncio.run(ask())

@@ -1,4 +1,4 @@
-"""What must hold of the Dockerfile and the compose file, as far as that can be told without Docker."""
+"""Properties of the Dockerfile and the compose file that can be checked without Docker."""
 
 import fnmatch
 import json
@@ -23,7 +23,7 @@ UNITS = {"m": 2**20, "g": 2**30}
 
 
 def size(text: str) -> int:
-    """600m and the like, in bytes."""
+    """A size such as 600m, in bytes."""
     return int(text[:-1]) * UNITS[text[-1]]
 
 
@@ -32,7 +32,7 @@ def field(name: str) -> Any:
 
 
 def of_context(instruction: str) -> list[str]:
-    """What a COPY takes from the repository; nothing where it takes from another stage."""
+    """The paths that a COPY takes from the repository; none if it copies from another stage."""
     return [] if "--from=" in instruction else instruction.split()[1:-1]
 
 
@@ -45,7 +45,7 @@ def test_every_variable_is_a_setting(text: str) -> None:
     assert set(re.findall(r"MAEUM_[A-Z_]+", text)) <= known
 
 
-def test_the_image_lets_nobody_in_without_keys_by_itself() -> None:
+def test_the_image_requires_keys_by_default() -> None:
     assert "MAEUM_WITHOUT_KEYS" not in DOCKERFILE and "MAEUM_HOST=0.0.0.0" in DOCKERFILE
 
 
@@ -53,11 +53,11 @@ def test_the_image_has_the_version_of_the_project() -> None:
     assert re.findall(r"^ARG VERSION=(.+)$", DOCKERFILE, re.M) == [PROJECT["version"]]
 
 
-def test_the_image_runs_as_nobody_in_particular() -> None:
+def test_the_image_runs_as_an_unprivileged_user() -> None:
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.M) == ["10001:10001"]
 
 
-def test_the_image_installs_an_extra_that_exists() -> None:
+def test_the_image_installs_extras_that_exist() -> None:
     extras = re.findall(r"dependencies (\S+) \${PACKAGES}$", DOCKERFILE, re.M)
     assert extras == ["cpu,traces", "gpu,traces"]
     assert {name for extra in extras for name in extra.split(",")} <= PROJECT["optional-dependencies"].keys()
@@ -70,7 +70,7 @@ def test_a_new_revision_changes_no_layer() -> None:
         assert not re.search(r"^(RUN|COPY) ", after, re.M)
 
 
-def test_the_image_says_whose_licences_it_passes_on() -> None:
+def test_the_image_lists_the_licences_of_its_contents() -> None:
     every, gpu = (set(text.split(" AND ")) for text in re.findall(r'image\.licenses="(.+)"', DOCKERFILE))
     (manifest,) = (ROOT / "model_store/starter").glob("*/manifest.json")
     starter = json.loads(manifest.read_text(encoding="utf-8"))["license"]
@@ -79,11 +79,11 @@ def test_the_image_says_whose_licences_it_passes_on() -> None:
     assert gpu == every | {"LicenseRef-NVIDIA"}
 
 
-def test_what_is_built_by_default_serves_anywhere() -> None:
+def test_the_default_target_is_cpu() -> None:
     assert re.findall(r"^FROM .* AS (\S+)$", DOCKERFILE, re.M)[-1] == "cpu"
 
 
-def test_the_build_gets_what_it_copies_and_nothing_else() -> None:
+def test_the_build_context_is_what_the_dockerfile_copies() -> None:
     allowed = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.M)
     assert COPIED
     for path in COPIED:
@@ -93,8 +93,8 @@ def test_the_build_gets_what_it_copies_and_nothing_else() -> None:
         assert any(fnmatch.fnmatch(path, pattern) for path in COPIED), pattern
 
 
-def test_what_runs_without_a_profile_is_the_gpu_alone() -> None:
-    # Where --profile is given, compose leaves .env's profiles out; a service without a profile would run all the same.
+def test_without_a_profile_only_the_gpu_service_runs() -> None:
+    # --profile replaces .env's profiles; a service without a profile would run regardless.
     profiles = {name: service["profiles"] for name, service in SERVICES.items()}
     assert profiles == {
         "maeum": ["gpu"],
@@ -106,7 +106,7 @@ def test_what_runs_without_a_profile_is_the_gpu_alone() -> None:
     assert [line for line in lines if not line.startswith("#")] == ["COMPOSE_PROFILES=gpu"]
 
 
-def test_each_runs_its_own_image() -> None:
+def test_each_service_runs_its_own_image() -> None:
     assert {name: service["build"]["target"] for name, service in OURS.items()} == {"maeum": "gpu", "maeum-cpu": "cpu"}
     assert OURS["maeum"]["environment"]["MAEUM_PROVIDER"] == "cuda"
     (device,) = OURS["maeum"]["deploy"]["resources"]["reservations"]["devices"]
@@ -127,7 +127,7 @@ def test_every_container_is_confined(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_service_has_room_and_time(name: str) -> None:
+def test_a_service_has_enough_memory_and_time_to_stop(name: str) -> None:
     service = OURS[name]
     assert int(service["stop_grace_period"].removesuffix("s")) > field("drain_s") + field("grace_s")
     (tmpfs,) = service["tmpfs"]
@@ -139,7 +139,7 @@ def test_a_service_has_room_and_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_is_mounted_is_read_only_and_there(name: str) -> None:
+def test_mounts_are_read_only_and_exist(name: str) -> None:
     for volume in SERVICES[name]["volumes"]:
         source, _, rest = re.sub(r"\$\{\w+:-(.+?)\}", r"\1", volume).partition(":")
         if not source.startswith("./"):

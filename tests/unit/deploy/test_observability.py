@@ -1,4 +1,4 @@
-"""The alerts and the dashboard ask for what the service really shows."""
+"""The alerts and the dashboard use only metrics that the service exports."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from app.telemetry.metrics import Metrics
 from tests.support import ROOT
 
 FOLDER = ROOT / "deploy" / "observability"
-SCRAPED = {"job", "instance"}  # what Prometheus itself adds
+SCRAPED = {"job", "instance"}  # labels that Prometheus adds
 WORDS = {"by", "without", "and", "or", "unless", "on", "ignoring", "group_left", "group_right", "bool", "offset"}
 
 SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)?\{([^}]*)\}")
@@ -23,7 +23,7 @@ MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
 
 @pytest.fixture(scope="module")
 def shown() -> dict[str, list[dict[str, str]]]:
-    """The labels of every series, by its name."""
+    """The labels of every exported series, by metric name."""
     metrics = Metrics(max_queue=1)
     metrics.model("starter", "0.1.0", "int8", "cpu")
     by_name: dict[str, list[dict[str, str]]] = {"up": [{}]}
@@ -55,7 +55,7 @@ def _expressions() -> Iterator[Any]:
 
 
 def _names(expression: str) -> set[str]:
-    """The metrics of a PromQL expression."""
+    """The metric names in a PromQL expression."""
     bare = re.sub(r'"[^"]*"', "", expression)
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", bare)
     bare = re.sub(r"\b(by|without|on|ignoring)\s*\([^)]*\)", r"\1", bare)
@@ -66,32 +66,32 @@ def _functions(expression: str) -> set[str]:
     return set(re.findall(r"([a-z_]\w*)\s*(?:(?:by|without)\s*\([^)]*\)\s*)?\(", expression))
 
 
-@pytest.mark.parametrize(("expression", "said"), list(_expressions()))
+@pytest.mark.parametrize(("expression", "text"), list(_expressions()))
 def test_every_metric_label_and_value_exists(
-    expression: str, said: str, shown: dict[str, list[dict[str, str]]]
+    expression: str, text: str, shown: dict[str, list[dict[str, str]]]
 ) -> None:
     names = _names(expression) - _functions(expression)
-    assert names and names <= set(shown), f"{names - set(shown)} is shown nowhere"
+    assert names and names <= set(shown), f"{names - set(shown)} is not exported"
     labels = {label for name in names for series in shown[name] for label in series} | SCRAPED
     for name, selector in SELECTOR.findall(expression):
         for label, operator, value in MATCHER.findall(selector):
             known = {series.get(label) for series in shown[name]}
             assert label in SCRAPED or known != {None}, f"{name} has no label {label}"
             if operator == "=" and label not in SCRAPED:
-                assert value in known, f"{name} is never shown with {label}={value}"
+                assert value in known, f"{name} is never exported with {label}={value}"
     for grouping in re.findall(r"\b(?:by|without)\s*\(([^)]*)\)", expression):
         assert set(grouping.replace(" ", "").split(",")) <= labels
-    for label in re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}", said):
+    for label in re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}", text):
         assert label in labels
 
 
-def test_the_check_would_see_a_name_that_is_gone() -> None:
+def test_the_check_finds_a_metric_that_does_not_exist() -> None:
     expression = 'sum by (le) (rate(maeum_gone_total{a="b"}[5m])) / on (instance) other > 0.5 and up'
     assert _names(expression) - _functions(expression) == {"maeum_gone_total", "other", "up"}
 
 
 @pytest.mark.parametrize("rule", _alerts(), ids=lambda rule: rule["alert"])
-def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_an_alert_has_a_severity_and_an_action(rule: dict[str, Any]) -> None:
     assert re.fullmatch(r"\d+[smh]", rule["for"])
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"]["summary"].endswith(".") and rule["annotations"]["action"].endswith(".")
@@ -99,14 +99,14 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> Non
     assert {name.removeprefix("MAEUM_").lower() for name in named} <= set(Settings.model_fields)
 
 
-def test_prometheus_asks_the_service_and_knows_the_alerts() -> None:
+def test_prometheus_scrapes_the_service_and_loads_the_alerts() -> None:
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
     assert config["rule_files"] == ["alerts.yml"]
     (job,) = config["scrape_configs"]
     assert job["job_name"] == "maeum" and job["static_configs"] == [{"targets": ["maeum:8000"]}]
 
 
-def test_grafana_finds_its_source_and_its_dashboard() -> None:
+def test_grafana_finds_its_data_source_and_dashboard() -> None:
     provisioning = FOLDER / "grafana/provisioning"
     (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text(encoding="utf-8"))["datasources"]
     (provider,) = yaml.safe_load((provisioning / "dashboards/maeum.yml").read_text(encoding="utf-8"))["providers"]
@@ -121,4 +121,4 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
         for x in range(place["x"], place["x"] + place["w"])
         for y in range(place["y"], place["y"] + place["h"])
     ]
-    assert len(set(cells)) == len(cells) and max(x for x, _ in cells) < 24, "no panel lies on another"
+    assert len(set(cells)) == len(cells) and max(x for x, _ in cells) < 24, "panels overlap"

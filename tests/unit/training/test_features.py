@@ -8,7 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from training.features import SAMPLE_RATE, LogMelDelta, mel_filters
+from app.audio.decode import SAMPLE_RATE
+from training.features import LogMelDelta, mel_filters
 
 Wave = NDArray[np.float32]
 DECIBELS = 1e-3

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 import pytest
 
 from app.engine.batcher import Answered, Batcher
-from app.errors import InferenceFailed, NotReady, QueueFull
+from app.errors import InferenceFailed, NotReady
 
 
 class Runner:
@@ -37,14 +37,13 @@ def _play(
     scenario: Scenario,
     max_batch: int = 4,
     max_cost: int = 1000,
-    max_queue: int = 8,
     cost: Callable[[int], int] = lambda item: 100,
     replicas: int = 1,
 ) -> Runner:
     runner = Runner()
 
     async def play() -> None:
-        batcher = Batcher([runner] * replicas, cost, max_batch=max_batch, max_cost=max_cost, max_queue=max_queue)
+        batcher = Batcher([runner] * replicas, cost, max_batch=max_batch, max_cost=max_cost)
         batcher.start()
         await scenario(batcher, runner)
         runner.leave.release(100)
@@ -119,21 +118,6 @@ def test_replicas_work_at_the_same_time() -> None:
     assert _play(scenario, replicas=2).batches == [[1], [2]]
 
 
-def test_the_queue_is_bounded() -> None:
-    async def scenario(batcher: Batcher[int, int], runner: Runner) -> None:
-        running = _submit(batcher, 1)
-        await runner.has_started()
-        waiting = _submit(batcher, 2, 3)
-        await asyncio.sleep(0)
-        with pytest.raises(QueueFull):
-            await batcher.submit(4)
-        runner.leave.release(10)
-        assert await _results(running + waiting) == [2, 4, 6]
-        assert (await batcher.submit(5)).result == 10
-
-    _play(scenario, max_queue=2)
-
-
 def test_a_failing_batch_answers_everyone_and_the_next_works(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(batcher: Batcher[int, int], runner: Runner) -> None:
         first = _submit(batcher, 1)
@@ -156,7 +140,7 @@ def test_a_failing_batch_answers_everyone_and_the_next_works(caplog: pytest.LogC
 def test_too_few_results_are_a_failure() -> None:
     async def play() -> None:
         batcher = Batcher[int, int](
-            [lambda items: items[:1] if len(items) == 1 else []], lambda _: 1, max_batch=9, max_cost=9, max_queue=9
+            [lambda items: items[:1] if len(items) == 1 else []], lambda _: 1, max_batch=9, max_cost=9
         )
         batcher.start()
         tasks = _submit(batcher, 1, 2)
@@ -218,7 +202,7 @@ def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
 
 def test_nothing_is_taken_before_the_start() -> None:
     async def play() -> None:
-        batcher = Batcher([lambda items: items], lambda _: 1, max_batch=1, max_cost=1, max_queue=1)
+        batcher = Batcher([lambda items: items], lambda _: 1, max_batch=1, max_cost=1)
         with pytest.raises(NotReady):
             await batcher.submit(1)
         await batcher.close()

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from app.engine.engine import Engine, Utterance
+from app.engine.engine import Engine, ModelInput
 from app.engine.session import Device, check_runtime, has_vnni
 from app.errors import (
     InferenceFailed,
@@ -38,22 +38,22 @@ def _ids(*ids: int) -> NDArray[np.int64]:
 
 
 @pytest.fixture(scope="module")
-def mixed(make_speech: MakeSpeech) -> list[Utterance]:
+def mixed(make_speech: MakeSpeech) -> list[ModelInput]:
     """Both modalities, each alone, and lengths from one sample to the longest."""
     return [
-        Utterance(make_speech(1.0), _ids(2, 8, 9, 3)),
-        Utterance(make_speech(2.0, seed=1)[: 64 * 512 - 1], None),
-        Utterance(None, _ids(2, 20, 21, 22, 23, 24, 3)),
-        Utterance(make_speech(0.2, seed=2), _ids(2, 3)),
-        Utterance(np.array([0.5], dtype=np.float32), None),
-        Utterance(np.zeros(5000, dtype=np.float32), _ids(*range(4, 20))),
+        ModelInput(make_speech(1.0), _ids(2, 8, 9, 3)),
+        ModelInput(make_speech(2.0, seed=1)[: 64 * 512 - 1], None),
+        ModelInput(None, _ids(2, 20, 21, 22, 23, 24, 3)),
+        ModelInput(make_speech(0.2, seed=2), _ids(2, 3)),
+        ModelInput(np.array([0.5], dtype=np.float32), None),
+        ModelInput(np.zeros(5000, dtype=np.float32), _ids(*range(4, 20))),
     ]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_an_answer_does_not_depend_on_its_neighbours(
-    store: Path, mixed: list[Utterance], precision: Precision, threads: int
+    store: Path, mixed: list[ModelInput], precision: Precision, threads: int
 ) -> None:
     engine = _engine(store, precision, threads)
     alone = [engine.predict([utterance])[0] for utterance in mixed]
@@ -65,14 +65,14 @@ def test_an_answer_does_not_depend_on_its_neighbours(
             assert prediction.probabilities == pytest.approx(alone[row].probabilities, abs=1e-4)
 
 
-def test_different_utterances_get_different_answers(engine: Engine, mixed: list[Utterance]) -> None:
+def test_different_utterances_get_different_answers(engine: Engine, mixed: list[ModelInput]) -> None:
     predictions = engine.predict(mixed)
     assert len({prediction.probabilities for prediction in predictions}) == len(mixed)
     assert len({prediction.arousal for prediction in predictions}) == 6  # five and None
 
 
 def test_a_missing_modality_has_no_score(engine: Engine, make_speech: MakeSpeech) -> None:
-    voice, words = engine.predict([Utterance(make_speech(1.0), None), Utterance(None, _ids(2, 8, 3))])
+    voice, words = engine.predict([ModelInput(make_speech(1.0), None), ModelInput(None, _ids(2, 8, 3))])
     assert voice.arousal is not None and voice.valence is None
     assert words.arousal is None and words.valence is not None
     for prediction in (voice, words):
@@ -80,7 +80,7 @@ def test_a_missing_modality_has_no_score(engine: Engine, make_speech: MakeSpeech
 
 
 def test_scores_stay_on_the_scale(engine: Engine) -> None:
-    (loud,) = engine.predict([Utterance(np.ones(16000, dtype=np.float32), None)])
+    (loud,) = engine.predict([ModelInput(np.ones(16000, dtype=np.float32), None)])
     assert loud.arousal == 5.0
 
 
@@ -90,7 +90,7 @@ def test_each_row_is_softened_by_the_temperature_of_what_it_has(store: Path, mak
     uncalibrated = manifest.emotion.model_copy(update={"temperature": Temperatures(audio=1, text=1, both=1)})
     plain = Engine(folder, manifest.model_copy(update={"emotion": uncalibrated}), "fp32")
     voice, words = make_speech(1.0), _ids(2, 8, 3)
-    batch = [Utterance(voice, None), Utterance(None, words), Utterance(voice, words)]
+    batch = [ModelInput(voice, None), ModelInput(None, words), ModelInput(voice, words)]
     softened = Engine(folder, manifest, "fp32").predict(batch)
     for before, after, temperature in zip(plain.predict(batch), softened, (2.0, 0.75, 1.5), strict=True):
         expected = np.power(before.probabilities, 1 / temperature)
@@ -103,12 +103,12 @@ def test_an_empty_batch_has_no_answers(engine: Engine) -> None:
 
 def test_what_the_runtime_refuses_is_inference_failed(engine: Engine) -> None:
     with pytest.raises(InferenceFailed):
-        engine.predict([Utterance(None, _ids(2, 10**9, 3))])
+        engine.predict([ModelInput(None, _ids(2, 10**9, 3))])
 
 
 def test_answers_that_are_no_numbers_are_inference_failed(engine: Engine) -> None:
     with pytest.raises(InferenceFailed):
-        engine.predict([Utterance(np.full(1000, np.nan, dtype=np.float32), None)])
+        engine.predict([ModelInput(np.full(1000, np.nan, dtype=np.float32), None)])
 
 
 def test_a_classifier_with_other_classes_is_refused(store: Path) -> None:
@@ -124,7 +124,7 @@ def test_swapped_graphs_are_refused(store: Path) -> None:
     manifest = load_manifest(folder)
     graphs = dict(manifest.graphs["fp32"])
     graphs["emotion"] = graphs["text_valence"]
-    with pytest.raises(ModelCorrupt, match="no emotion graph"):
+    with pytest.raises(ModelCorrupt, match="not the emotion graph: it must take audio_embedding"):
         Engine(folder, manifest.model_copy(update={"graphs": {"fp32": graphs}}), "fp32")
 
 

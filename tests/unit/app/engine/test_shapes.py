@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.engine.engine import Engine, Utterance
-from app.engine.session import SIGNATURES, Device, open_session
+from app.engine.engine import Engine, ModelInput
+from app.engine.session import Device
 from app.engine.shapes import Buckets
-from app.store.manifest import GraphName, Manifest
-
-Shapes = list[tuple[str, dict[str, tuple[int, ...]]]]
+from app.store.manifest import Manifest
+from tests.support.recorder import Recorder
 
 
 def test_sizes_are_rounded_up_to_few(manifest: Manifest) -> None:
@@ -35,29 +33,6 @@ def test_a_clip_that_is_taken_whole_keeps_its_length(manifest: Manifest) -> None
     assert Buckets.of_gpu(whole, 4).samples(1_000_001) == 1_000_001
 
 
-class Recorder:
-    """Sessions that remember the shapes they were run on."""
-
-    def __init__(self) -> None:
-        self.shapes: Shapes = []
-
-    def open(self, path: Path, name: GraphName, device: Device) -> Any:
-        return _Recorded(open_session(path, name, device), name, self.shapes)
-
-
-class _Recorded:
-    def __init__(self, session: Any, name: GraphName, shapes: Shapes) -> None:
-        self._session, self._name, self._shapes = session, name, shapes
-
-    def io_binding(self) -> Any:
-        return self._session.io_binding()
-
-    def run_with_iobinding(self, binding: Any) -> None:
-        self._session.run_with_iobinding(binding)
-        outputs = dict(zip(SIGNATURES[self._name][1], binding.get_outputs(), strict=True))
-        self._shapes.append((self._name, {name: tuple(value.shape()) for name, value in outputs.items()}))
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_answers_are_the_same_in_buckets(
     folder: Path, manifest: Manifest, make_speech: Callable[..., NDArray[np.float32]], threads: int
@@ -67,17 +42,17 @@ def test_answers_are_the_same_in_buckets(
     bucketed = Engine(folder, manifest, "fp32", Device("cpu", threads), buckets, recorder.open)
     plain = Engine(folder, manifest, "fp32", Device("cpu", threads))
     words = np.array([2, 8, 9, 3])
-    both = [Utterance(make_speech(seconds, seed=row), words[row:]) for row, seconds in enumerate((1.0, 0.4, 1.9))]
-    batch = [*both, Utterance(make_speech(0.2), None), Utterance(None, words)]
+    both = [ModelInput(make_speech(seconds, seed=row), words[row:]) for row, seconds in enumerate((1.0, 0.4, 1.9))]
+    batch = [*both, ModelInput(make_speech(0.2), None), ModelInput(None, words)]
     for found, expected in zip(bucketed.predict(batch), plain.predict(batch), strict=True):
         assert found.arousal == pytest.approx(expected.arousal, abs=1e-5)
         assert found.valence == pytest.approx(expected.valence, abs=1e-5)
         assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
-    assert ("emotion", {"logits": (4, 5)}) in recorder.shapes  # three in the bucket of four
+    assert {"logits": (4, 5)} in [run.outputs for run in recorder.runs]  # three in the bucket of four
 
-    recorder.shapes.clear()
+    recorder.runs.clear()
     bucketed.warm_up()
-    warmed = {str(shape) for shape in recorder.shapes}
-    recorder.shapes.clear()
+    warmed = {str((run.graph, run.outputs)) for run in recorder.runs}
+    recorder.runs.clear()
     bucketed.predict(batch)
-    assert {str(shape) for shape in recorder.shapes} <= warmed
+    assert {str((run.graph, run.outputs)) for run in recorder.runs} <= warmed

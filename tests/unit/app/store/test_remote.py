@@ -27,7 +27,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from onnx import external_data_helper, numpy_helper
 
 from app.cli import main
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import load_model
 from app.errors import (
     MaeumError,
@@ -39,6 +39,7 @@ from app.settings import Settings
 from app.store.cache import ModelCache
 from app.store.remote import RemoteStore, is_address
 from app.store.versions import list_versions, load_manifest, verify
+from tests.support.damage import flip
 
 MakeVersion = Callable[..., Path]
 
@@ -108,7 +109,7 @@ def test_a_model_is_served_from_an_address(store: Path, kept: Path) -> None:
     memory.put(str(store / "starter"), "/models/starter", recursive=True)
     settings = Settings(model_store="memory://models", model_cache=kept, threads=1)
     here = load_model(Settings(model_store=store, threads=1))
-    batch = [Utterance(np.ones(8000, dtype=np.float32) / 4, np.array([2, 8, 3]))]
+    batch = [ModelInput(np.ones(8000, dtype=np.float32) / 4, np.array([2, 8, 3]))]
     assert load_model(settings).predict(batch) == here.predict(batch)
     # A version never changes, so the store is not needed a second time.
     memory.rm("/models", recursive=True)
@@ -166,13 +167,13 @@ def test_while_the_store_is_away_the_newest_in_the_cache_is_taken(
 
 @pytest.mark.parametrize("model", ["other", "starter/0.2.0"])
 def test_what_is_not_there_is_said_with_what_is(remote: Path, kept: Path, model: str) -> None:
-    with pytest.raises(ModelNotFound, match=rf"{model} is not in the model store, which holds starter/0\.1\.0\."):
+    with pytest.raises(ModelNotFound, match=rf"{model} is not in the model store, which has starter/0\.1\.0\."):
         _cache(remote, kept).fetch(model)
 
 
 def test_an_empty_store(tmp_path: Path, kept: Path) -> None:
     for model in ("starter", "starter/0.1.0"):
-        with pytest.raises(ModelNotFound, match="holds nothing"):
+        with pytest.raises(ModelNotFound, match="has no versions"):
             _cache(tmp_path / "absent", kept).fetch(model)
 
 
@@ -196,18 +197,12 @@ def test_a_damaged_version_in_the_cache_is_fetched_again(
     assert "emotion.onnx" in caplog.text and str(kept) not in caplog.text
 
 
-def _flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_flip, "SHA-256"),
+        (flip, "SHA-256"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "larger"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes where"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes, not the"),
         (Path.unlink, "is not in the model store"),
     ],
 )
@@ -233,7 +228,7 @@ def test_a_manifest_that_is_no_manifest(remote: Path, kept: Path) -> None:
     with pytest.raises(ModelCorrupt, match="larger"):
         _cache(remote, kept).fetch("starter")
     path.write_text("{}")
-    with pytest.raises(ModelCorrupt, match="no manifest"):
+    with pytest.raises(ModelCorrupt, match="not a manifest"):
         _cache(remote, kept).fetch("starter")
     assert _left(kept) == []
 
@@ -271,12 +266,12 @@ def test_a_pickle_under_another_name_is_refused(remote: Path, kept: Path, kind: 
         elif name == "tokenizer.json":
             manifest["text"]["tokenizer"] = stored
         else:
-            manifest["card" if name == "MODEL_CARD.md" else "checkpoint"] = stored
+            manifest["card" if name == "MODEL_CARD.md" else "weights"] = stored
 
     _edit(remote, pin)
-    with pytest.raises(ModelCorrupt, match=f"{name} is no .* no pickles"):
+    with pytest.raises(ModelCorrupt, match=f"{name} is not a valid .* no pickles"):
         _cache(remote, kept).fetch("starter")
-    with pytest.raises(ModelCorrupt, match=f"{name} is no .* no pickles"):
+    with pytest.raises(ModelCorrupt, match=f"{name} is not a valid .* no pickles"):
         load_model(Settings(model_store=remote))
     assert _left(kept) == []
 
@@ -319,7 +314,7 @@ def test_a_write_that_fails_leaves_nothing(remote: Path, kept: Path) -> None:
     process = _fetching(remote, kept, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     _, said = process.communicate("\n", timeout=60)
     assert process.returncode == 1
-    assert said.startswith("model_unreachable: starter/0.1.0 cannot be kept in the model cache: File too large")
+    assert said.startswith("model_unreachable: starter/0.1.0 cannot be stored in the model cache: File too large")
     assert "Traceback" not in said and str(kept) not in said
     assert _left(kept) == []
 
@@ -383,7 +378,7 @@ def test_who_comes_second_takes_what_the_first_fetched(
 
 def test_a_cache_that_cannot_be_written(remote: Path, kept: Path) -> None:
     kept.write_text("a file, where a folder should be")
-    with pytest.raises(ModelUnreachable, match="cannot be kept in the model cache: Not a directory") as refused:
+    with pytest.raises(ModelUnreachable, match="cannot be stored in the model cache: Not a directory") as refused:
         _cache(remote, kept).fetch("starter")
     assert str(kept) not in str(refused.value)
 
@@ -407,7 +402,7 @@ def test_models_lists_a_store_at_an_address(
     broken.write_text("{}")
     assert main(["models", "--model-store", f"watched://{remote}"]) == 1
     printed = capsys.readouterr()
-    assert "starter/0.1.0" in printed.out and "starter/0.2.0: manifest.json is no manifest" in printed.err
+    assert "starter/0.1.0" in printed.out and "starter/0.2.0: manifest.json is not a manifest" in printed.err
     assert str(remote) not in printed.out + printed.err and not kept.exists()
 
 

@@ -18,6 +18,7 @@ from app.store.versions import (
     load_manifest,
     verify,
 )
+from tests.support.damage import flip
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_what_is_not_there_is_said_with_what_is(many: Path, model: str) -> None:
 
 
 def test_an_absent_store_holds_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="holds nothing"):
+    with pytest.raises(ModelNotFound, match="has no versions"):
         find_version(tmp_path / "none", "starter")
 
 
@@ -64,16 +65,10 @@ def test_an_undamaged_version_verifies(version: Path) -> None:
     verify(version, load_manifest(version))
 
 
-def _flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_flip, "SHA-256"),
+        (flip, "SHA-256"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "bytes"),
         (lambda path: path.write_bytes(b""), "0 bytes"),
         (Path.unlink, "cannot be read"),
@@ -98,8 +93,8 @@ def _edit(version: Path, changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "other"}, "named as its model"),
-        ({"version": "0.2.0"}, "named as its model"),
+        ({"name": "other"}, "a folder has its model"),
+        ({"version": "0.2.0"}, "a folder has its model"),
         ({"schema_version": 2}, "schema_version"),
         ({"surprise": 1}, "surprise"),
         ({"emotion": {"classes": ["sad"], "temperature": 0}}, "emotion.temperature"),
@@ -120,6 +115,18 @@ def test_one_temperature_is_that_of_everything_heard(version: Path) -> None:
     _edit(version, {"emotion": {"classes": ["sad"], "temperature": 1.099}})
     temperature = load_manifest(version).emotion.temperature
     assert temperature == Temperatures(audio=1.099, text=1.099, both=1.099)
+
+
+def test_the_weights_were_once_named_checkpoint(version: Path) -> None:
+    path = version / "manifest.json"
+    content = json.loads(path.read_text())
+    stored = {**content["card"], "file": "checkpoint.safetensors"}
+    path.write_text(json.dumps({**content, "checkpoint": stored}))
+    manifest = load_manifest(version)
+    assert manifest.weights is not None and manifest.weights.file == "checkpoint.safetensors"
+    path.write_text(manifest.model_dump_json())
+    assert load_manifest(version) == manifest
+    assert "weights" in json.loads(path.read_text())
 
 
 def test_a_manifest_that_is_no_json(version: Path) -> None:

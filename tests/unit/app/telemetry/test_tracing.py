@@ -17,16 +17,24 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from starlette.testclient import TestClient
 
-from app.answer import Timing
 from app.errors import InferenceFailed, QueueFull, SettingsInvalid
 from app.telemetry.metrics import Metrics
-from app.telemetry.spans import Traces
-from app.telemetry.tracing import asked_exporter, open_traces
+from app.telemetry.tracing import (
+    Traces,
+    asked_exporter,
+    hexadecimal,
+    open_traces,
+    sender_context,
+    traceresponse,
+    unrecorded_child,
+)
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers
+from app.web.state import request_state
 from tests.support import ROOT
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 
 
 class Collector:
@@ -111,7 +119,7 @@ def serve(traces: Traces | None) -> TestClient:
     async def predict(request: Request) -> None:
         async with request.form():
             pass
-        request.state.timing = Timing(decode=4.0, queue=0.5, inference=30.0)
+        request_state(request.scope).timing_ms = {"decode": 4.0, "queue": 0.5, "inference": 30.0}
 
     @app.post("/full")
     async def full() -> None:
@@ -119,7 +127,7 @@ def serve(traces: Traces | None) -> TestClient:
 
     @app.post("/failed")
     async def failed(request: Request) -> None:
-        request.state.timing = {"decode": 2.0}
+        request_state(request.scope).timing_ms = {"decode": 2.0}
         raise InferenceFailed
 
     @app.get("/health/live")
@@ -130,12 +138,51 @@ def serve(traces: Traces | None) -> TestClient:
     return TestClient(app)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [""],
+        ["nonsense"],
+        [TRACEPARENT, TRACEPARENT],
+        [TRACEPARENT.upper()],
+        [TRACEPARENT + "-more"],
+        ["ff" + TRACEPARENT[2:]],
+        [TRACEPARENT.replace(TRACE, "0" * 32)],
+        [TRACEPARENT.replace(PARENT, "0" * 16)],
+        [TRACEPARENT + "\n"],
+    ],
+)
+def test_a_traceparent_that_is_not_valid_is_as_none(values: list[str]) -> None:
+    assert sender_context(values) is None
+
+
+def test_traceparents_that_are_valid() -> None:
+    parsed = sender_context([TRACEPARENT])
+    assert parsed is not None and traceresponse(parsed) == TRACEPARENT and parsed.trace_flags.sampled
+    later = sender_context(["01" + TRACEPARENT[2:-2] + "00-more"])
+    assert later is not None and hexadecimal(later) == (TRACE, PARENT) and not later.trace_flags.sampled
+
+
+def test_a_child_that_nobody_records_has_an_id_of_its_own() -> None:
+    parent = sender_context([TRACEPARENT])
+    assert parent is not None
+    child, other = unrecorded_child(parent), unrecorded_child(parent)
+    assert traceresponse(child).startswith(f"00-{TRACE}-") and traceresponse(child).endswith("-00")
+    assert child.is_valid and len({parent.span_id, child.span_id, other.span_id}) == 3
+
+
 def test_a_request_and_its_stages(traces: Traces, collector: Collector) -> None:
     response = serve(traces).post(
         "/predict?secret=1",
         data={"transcript": "secret"},
         files={"audio": ("secret.wav", b"secret")},
-        headers={"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-ID": "r1", "User-Agent": "secret"},
+        headers={
+            "traceparent": TRACEPARENT,
+            "tracestate": "secret=secret",
+            "X-Request-ID": "r1",
+            "User-Agent": "secret",
+        },
     )
     traces.close()
     assert collector.resource["service.name"] == "maeum" and collector.resource["service.version"]
@@ -310,10 +357,10 @@ def _in_a_process(code: str, **environment: str) -> str:
 
 def test_where_nothing_asks_for_traces_nothing_of_the_sdk_is_loaded() -> None:
     code = (
-        "import sys, app.web.observe; from app.telemetry.tracing import open_traces; "
-        "print(open_traces(), 'opentelemetry.sdk' in sys.modules)"
+        "import sys, app.web.api; from app.telemetry.tracing import open_traces; "
+        "print(open_traces(), {'opentelemetry.sdk', 'opentelemetry.exporter'} & set(sys.modules))"
     )
-    assert _in_a_process(code) == "None False\n"
+    assert _in_a_process(code) == "None set()\n"
 
 
 def test_without_the_extra_the_failure_says_what_to_install() -> None:

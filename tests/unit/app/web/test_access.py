@@ -14,7 +14,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.engine.load import Model
 from app.errors import SettingsInvalid
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.web.access import add_access
@@ -23,6 +22,7 @@ from app.web.browsers import add_pages
 from app.web.keys import new_key
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers
+from app.web.state import request_state
 
 KEY, LINE = new_key("alice")
 ADMIN, ADMIN_LINE = new_key("root", admin=True)
@@ -41,7 +41,7 @@ def build(settings: Settings) -> FastAPI:
     add_handlers(app)
 
     async def asked(request: Request) -> dict[str, Any]:
-        return {"key_name": request.state.key_name}
+        return {"key_name": request_state(request.scope).key_name}
 
     for path in ("/", "/predict", "/health", "/health/ready", "/healthx", "/admin/reload", "/administrator", "/Health"):
         app.add_api_route(path, asked, methods=["GET", "POST"], include_in_schema=False)
@@ -248,7 +248,7 @@ def test_a_key_is_exchanged_while_the_service_runs(client: TestClient, keys_file
 def service(model: Model, settings: Settings, keys_file: Path) -> Iterator[TestClient]:
     """The whole service, with keys."""
     settings = settings.model_copy(update={"keys_file": keys_file, "open_paths": "/health,/docs"})
-    app = create_app(settings, Pipeline(model, settings))
+    app = create_app(settings, model)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -11,7 +11,6 @@ from starlette.testclient import TestClient
 
 from app.engine.load import Model
 from app.errors import SettingsInvalid
-from app.pipeline import Pipeline
 from app.settings import Settings
 from app.web.api import create_app
 from app.web.browsers import add_pages
@@ -26,7 +25,7 @@ def serve(model: Model, settings: Settings) -> Iterator[Callable[[str], TestClie
 
     def served(origins: str = "") -> TestClient:
         chosen = settings.model_copy(update={"cors_origins": origins})
-        app = create_app(chosen, Pipeline(model, chosen))
+        app = create_app(chosen, model)
 
         @app.get("/broken")
         async def broken() -> None:

@@ -12,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from app.answer import Timing
 from app.errors import (
     ClientGone,
     DeadlineExceeded,
@@ -21,9 +20,9 @@ from app.errors import (
 )
 from app.telemetry.logs import context
 from app.telemetry.metrics import Metrics
-from app.telemetry.tracing import parse_traceparent
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers, problem_response
+from app.web.state import request_state
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -40,8 +39,9 @@ def client(metrics: Metrics) -> TestClient:
     @app.post("/predict")
     async def predict(request: Request) -> str:
         await request.body()
-        request.state.timing = Timing(decode=4.0, queue=0.5, inference=30.0)
-        request.state.key_name = "laptop"
+        state = request_state(request.scope)
+        state.timing_ms = {"decode": 4.0, "queue": 0.5, "inference": 30.0}
+        state.key_name = "laptop"
         return "answer"
 
     @app.get("/things/{name}")
@@ -55,7 +55,7 @@ def client(metrics: Metrics) -> TestClient:
 
     @app.get("/late")
     async def late(request: Request) -> None:
-        request.state.timing = {"decode": 4.0}
+        request_state(request.scope).timing_ms = {"decode": 4.0}
         raise DeadlineExceeded
 
     @app.get("/broken")
@@ -77,7 +77,7 @@ def client(metrics: Metrics) -> TestClient:
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and (b"x-refuse", b"1") in scope["headers"]:
-                await problem_response(RateLimited(), scope["state"]["request_id"])(scope, receive, send)
+                await problem_response(RateLimited(), request_state(scope).request_id)(scope, receive, send)
             else:
                 await self.app(scope, receive, send)
 
@@ -215,31 +215,6 @@ def test_lines_of_a_request_have_its_ids(client: TestClient) -> None:
     assert context.get() is None
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        [],
-        ["nonsense"],
-        [PARENT, PARENT],
-        [PARENT.upper()],
-        [PARENT + "-more"],
-        ["ff" + PARENT[2:]],
-        [PARENT.replace(PARENT[3:35], "0" * 32)],
-        [PARENT.replace(PARENT[36:52], "0" * 16)],
-        [PARENT + "\n"],
-    ],
-)
-def test_a_traceparent_that_is_not_valid_is_as_none(values: list[str]) -> None:
-    assert parse_traceparent(values) is None
-
-
-def test_traceparents_that_are_valid() -> None:
-    parsed = parse_traceparent([PARENT])
-    assert parsed is not None and str(parsed) == PARENT and parsed.sampled
-    later = parse_traceparent(["01" + PARENT[2:-2] + "00-more"])
-    assert later is not None and later.trace_id == parsed.trace_id and not later.sampled
-
-
 # Clients that go away
 
 
@@ -289,7 +264,7 @@ def test_a_client_that_went_away_is_499_whatever_is_then_answered(metrics: Metri
         await problem_response(QueueFull(), "r")(scope, receive, send)
 
     async def raises(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"]["timing"] = {"decode": 3.0}
+        request_state(scope).timing_ms = {"decode": 3.0}
         raise ClientGone
 
     _observe(answers_anyway, metrics, {"type": "http.disconnect"})

@@ -95,8 +95,8 @@ def test_drift_is_not_called_groups() -> None:
     assert clustering.best is not None
     assert clustering.best.silhouette > 0.4
     sentence = on_clusters(clustering)
-    assert "no groups are shown beyond what any slow drift gives" in sentence
-    assert "The clusters do not tell the emotion" in sentence
+    assert "no groups are shown beyond those of any slow drift" in sentence
+    assert "The clusters do not go with the emotion" in sentence
 
 
 def test_the_sample_is_drawn_by_its_seed() -> None:
@@ -105,7 +105,7 @@ def test_the_sample_is_drawn_by_its_seed() -> None:
     assert (first.segments, first.sampled) == (60, 20)
     assert first.scores == again.scores
     assert first.scores != other.scores
-    assert "cannot be said: too few segments have a label" in on_clusters(first)
+    assert "is unknown: too few segments have a label" in on_clusters(first)
 
 
 @pytest.mark.parametrize("count", [0, 10])

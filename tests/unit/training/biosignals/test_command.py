@@ -163,7 +163,7 @@ def test_biosignals_without_labels(tmp_path: Path) -> None:
     shutil.rmtree(tree.root / "annotation")
     assert biosignals("--source", tree.root, "--output", tmp_path / "out") == 0
     conclusions = figures(tmp_path / "out")["conclusions"]
-    assert "Without an annotation it cannot be said" in conclusions["completeness"]
+    assert "Without an annotation the number of utterances covered is unknown" in conclusions["completeness"]
     assert "nothing can be tested" in conclusions["emotions"]["valence"]
     assert "There is no annotation in this folder." in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
@@ -181,7 +181,7 @@ def test_files_that_mark_no_utterance_are_clustered_whole(tmp_path: Path) -> Non
     ("make", "said"),
     [
         (lambda folder: None, "is not there, or is not a folder"),
-        (lambda folder: folder.mkdir(), "is not KEMDy20: it has none of the folders annotation, EDA, IBI, TEMP"),
+        (lambda folder: folder.mkdir(), "is not KEMDy20: it needs one of the folders annotation, EDA, IBI, TEMP"),
         (
             lambda folder: [(folder / name / "EDA").mkdir(parents=True) for name in ("KEMDy20_v1_1", "KEMDy20_v1_2")],
             "holds several releases, name one",

@@ -7,8 +7,8 @@ import pytest
 
 from training.biosignals.completeness import gap_lengths_s
 from training.biosignals.e4 import Recording, read_e4
-from training.biosignals.folders import Signal, signal_files
 from training.corpora.files import BrokenFileError
+from training.corpora.kemdy20_release import Signal, signal_files
 
 FIRST, SECOND = "Sess01_script01_User002M_001", "Sess01_script01_User002M_002"
 

@@ -144,7 +144,7 @@ def test_the_folder_above_the_release_will_do(tree: Tree) -> None:
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="is not KEMDy20"):
+    with pytest.raises(CorpusError, match="is not KEMDy20: it needs all of the folders annotation, wav"):
         read(tmp_path)
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from training.corpora.kote import READING, emotion_from, read_kote, votes_from
+from training.corpora.kote import EMOTION_OF_LABEL, emotion_from, read_kote, votes_from
 from training.corpora.tally import CorpusError, Report
 
 
 def test_the_ids_are_the_corpus_s() -> None:
-    labels = list(READING)
+    labels = list(EMOTION_OF_LABEL)
     assert len(labels) == 44
     assert (labels[0], labels[5], labels[24], labels[39], labels[43]) == (
         "불평/불만",

@@ -91,7 +91,7 @@ def test_an_unknown_split_or_an_id_given_twice_is_named(folder: Path) -> None:
     text = "id,transcript,emotion,split\nx,네,sad,holdout\ny,네,sad,test\ny,네,sad,test\n"
     assert problems(folder, text) == [
         "mine.csv, line 2: split 'holdout' is none of train, validation, valid, val, dev, test",
-        "mine.csv, line 4: id y is there already",
+        "mine.csv, line 4: id y is used before",
     ]
 
 

@@ -17,9 +17,9 @@ from training.data.batches import (
 )
 from training.data.examples import DataError, Examples, TrainingExamples
 from training.data.utterance import Utterance
-from training.recipes.smoke import WORDS, make_encoder
+from training.recipes.smoke import TRANSCRIPTS, make_encoder
 
-CLASSES = tuple(WORDS)
+CLASSES = tuple(TRANSCRIPTS)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.audio.decode import SAMPLE_RATE
 from training.data.microphone import (
     at_speed,
     over_telephone,
@@ -11,7 +12,6 @@ from training.data.microphone import (
     with_gain,
     with_noise,
 )
-from training.features import SAMPLE_RATE
 
 
 def tone(hertz: float, seconds: float = 0.5, level: float = 0.3) -> NDArray[np.float32]:

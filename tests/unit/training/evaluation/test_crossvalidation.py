@@ -1,4 +1,4 @@
-"""Folds are told as one, each calibrated by the others; other recordings of a voice are asked about too."""
+"""Folds are judged as one, each calibrated on the others; other recordings of a clip are measured too."""
 
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
@@ -13,13 +13,13 @@ from training.data.microphone import Waveform
 from training.data.utterance import Utterance
 from training.evaluation import crossvalidation
 from training.evaluation.answers import Answered
+from training.evaluation.calibration import fit_temperatures
 from training.evaluation.crossvalidation import (
     RECORDINGS,
     CrossValidation,
     cross_validate,
     pooled,
 )
-from training.evaluation.evaluate import fit_temperatures
 from training.evaluation.measure import Measurement
 from training.metrics import ece, softmax
 
@@ -62,11 +62,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> CrossValidation:
     def answer(
         model: SimpleNamespace,
         utterances: Sequence[Utterance],
-        heard: str,
+        available: str,
         title: str,
         change: Callable[[Waveform], Waveform],
     ) -> Answered:
-        assert heard == "audio" and change is RECORDINGS[title]
+        assert available == "audio" and change is RECORDINGS[title]
         return measurement(model.name).answered
 
     with pytest.MonkeyPatch.context() as patch:

@@ -19,14 +19,13 @@ from app.settings import Settings
 from training.data.utterance import (
     Split,
     Utterance,
-    read_manifest,
-    write_manifest,
+    read_utterances,
+    write_utterances,
 )
 from training.evaluation.answers import Answered, EvaluationError, model_input
 from training.evaluation.command import add_arguments, run
-from training.evaluation.evaluate import figures_of
 from training.evaluation.folds import aggregate, fold_rows, write_folds
-from training.evaluation.measure import Measurement
+from training.evaluation.measure import Measurement, figures_of
 from training.evaluation.plots import plot_scores
 from training.evaluation.report import About, write_report
 from training.report import note, table
@@ -63,7 +62,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> Path:
         for k, split in enumerate(splits)
     ]
     unlabelled = [Utterance(id=f"r{k}", corpus="reviews", transcript="고마워요", split="test") for k in range(4)]
-    write_manifest(folder / "manifest.jsonl", [*talk, *unlabelled])
+    write_utterances(folder / "utterances.jsonl", [*talk, *unlabelled])
     return folder
 
 
@@ -81,12 +80,12 @@ def output(data: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_metrics_are_of_what_the_engine_says(output: Path, data: Path, store: Path) -> None:
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     model = load_model(Settings.load(model_store=store, model="starter", precision="fp32"))
-    test = [u for u in read_manifest(data / "manifest.jsonl") if u.split == "test" and u.emotion]
+    test = [u for u in read_utterances(data / "utterances.jsonl") if u.split == "test" and u.emotion]
     said = [p.probabilities for p in model.predict([model_input(model, u, "both") for u in test])]
     right = [np.argmax(probabilities) == CLASSES.index(u.emotion) for probabilities, u in zip(said, test, strict=True)]
     assert metrics["figures"]["emotion of talk, both"]["accuracy"] == pytest.approx(np.mean(right), abs=1e-4)
     assert metrics["figures"].keys() == {
-        *(f"emotion of talk, {heard}" for heard in ("audio", "text", "both")),
+        *(f"emotion of talk, {available}" for available in ("audio", "text", "both")),
         *(f"{score} of talk" for score in ("arousal", "valence")),
     }
     assert metrics["model"] == "starter/0.1.0"
@@ -112,12 +111,12 @@ def test_every_plot_is_a_file_and_inside_the_page(output: Path) -> None:
 def test_the_page_needs_no_network_and_says_how_far_it_can_be_trusted(output: Path) -> None:
     page = (output / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"https?:|<script|<link|url\(", page)
-    assert "30 of its 34 utterances have labels to judge by; the other 4 count nowhere" in page
+    assert "30 of its 34 utterances have labels to judge by; the other 4 are not counted" in page
     assert "1 of the 6 speakers here are in the other splits too" in page
     assert "Intervals are over 6 speakers" in page
     assert "always neutral" in page
-    assert "women, voice alone" in page
-    assert "What the words mean" in page
+    assert "women, audio alone" in page
+    assert "Glossary" in page
 
 
 def test_the_command_prints_a_line_a_measurement(output: Path) -> None:
@@ -135,14 +134,12 @@ def test_nothing_to_judge_is_an_error(data: Path, store: Path, tmp_path: Path) -
 
 
 def test_only_drawing_needs_matplotlib() -> None:
-    code = (
-        "import sys, training.evaluation.evaluate, training.evaluation.command; sys.exit('matplotlib' in sys.modules)"
-    )
+    code = "import sys, training.evaluation.measure, training.evaluation.command; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_report_of_what_is_sparse_and_oddly_named(tmp_path: Path) -> None:
-    """One class, never found; unrated voices; a corpus whose name is neither ASCII nor safe."""
+    """One class, never found; unrated clips; a corpus whose name is neither ASCII nor safe."""
     utterances = [Utterance(id=str(k), corpus="말 <b>/..", emotion=("sad", "angry")[k % 2]) for k in range(4)]
     predictions = [Prediction(3.0 + k / 10, None, (1.0, 0.0, 0.0, 0.0, 0.0)) for k in range(4)]
     answered = Answered(utterances, predictions)
@@ -159,7 +156,7 @@ def test_a_report_of_what_is_sparse_and_oddly_named(tmp_path: Path) -> None:
     }
     assert "말 &lt;b&gt;/.." in page
     assert "<b>" not in page
-    assert "Nobody rated the arousal of these voices" in page
+    assert "Nobody rated the arousal of these clips" in page
     assert "This is the train split" in page
 
 

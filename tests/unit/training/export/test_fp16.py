@@ -16,7 +16,7 @@ from training.export.onnx import export_fp32
 from training.export.parity import Reference
 from training.export.shared_weights import share_weights
 from training.export.version import Release, export
-from training.networks.files import CHECKPOINT_FILE, load_checkpoint, save_checkpoint, save_config, save_stage
+from training.networks.files import WEIGHTS_FILE, load_weights, save_config, save_stage, save_weights
 from training.networks.networks import Networks
 from training.networks.text_encoder import TOKENIZER_FILE, load_encoder
 from training.recipes.smoke import TINY, make_encoder
@@ -39,10 +39,10 @@ def total(graphs: Graphs) -> int:
 
 
 @pytest.mark.parametrize("preset", ["starter", "paper"])
-def test_float16_answers_as_float32_does_and_leaves_its_weights_in_the_checkpoint(preset: str, tmp_path: Path) -> None:
+def test_float16_answers_as_float32_does_and_shares_its_weights(preset: str, tmp_path: Path) -> None:
     networks = tiny(tmp_path, preset)
-    save_checkpoint(tmp_path / CHECKPOINT_FILE, networks)
-    reference = Reference(load_checkpoint(tmp_path).eval())
+    save_weights(tmp_path / WEIGHTS_FILE, networks)
+    reference = Reference(load_weights(tmp_path).eval())
     fp16 = convert_fp16(export_fp32(networks, tmp_path), tmp_path)
     whole, drift = total(fp16), reference.drift(fp16)
     assert drift["audio_mask"] == 0
@@ -52,7 +52,7 @@ def test_float16_answers_as_float32_does_and_leaves_its_weights_in_the_checkpoin
         for value in onnxruntime.InferenceSession(path).get_inputs():
             assert value.type in ("tensor(float)", "tensor(int64)", "tensor(bool)")
 
-    share_weights(fp16.values(), tmp_path / CHECKPOINT_FILE)
+    share_weights(fp16.values(), tmp_path / WEIGHTS_FILE)
     assert reference.drift(fp16) == drift
     weights = sum(2 * value.numel() for value in networks.state_dict().values() if 2 * value.numel() >= 4096)
     if preset == "starter":  # all but biases; the exporter writes a recurrent layer's weights in another order
@@ -69,7 +69,7 @@ def test_a_version_with_float16_graphs_is_whole_and_loads(tmp_path: Path) -> Non
     for stage in STAGES:
         save_stage(run, networks, stage)
     release = Release("tiny", "1.0.0", "Apache-2.0")
-    shared = export(run, tmp_path / "shared", release, ["fp16"], checkpoint=True)
+    shared = export(run, tmp_path / "shared", release, ["fp16"], weights=True)
     manifest = load_manifest(shared)
     verify(shared, manifest)
     assert {path.name for path in shared.iterdir()} == {"manifest.json", *(file.file for file in manifest.files())}
@@ -77,7 +77,7 @@ def test_a_version_with_float16_graphs_is_whole_and_loads(tmp_path: Path) -> Non
     assert load_model(Settings(model_store=tmp_path / "shared", model="tiny", threads=1)).precision == "fp16"
 
     alone = load_manifest(export(run, tmp_path / "alone", release, ["fp16"]))
-    assert alone.checkpoint is None
+    assert alone.weights is None
     graphs: tuple[GraphName, ...] = ("audio_arousal", "text_valence")  # the classifier is too small to share anything
     for name in graphs:
         assert alone.graphs["fp16"][name].bytes > manifest.graphs["fp16"][name].bytes

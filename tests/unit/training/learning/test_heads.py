@@ -1,4 +1,4 @@
-"""The heads on frozen encoders learn, from the given voices alone; the added classifier adds."""
+"""The heads on frozen encoders learn from the given clips alone; the added classifier adds."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from training.corpora.labels import MEAN_AROUSAL
 from training.data.utterance import Utterance
 from training.learning import heads
 from training.learning.heads import (
-    Comments,
-    Voices,
+    Clips,
+    Transcripts,
+    embed_clips,
     fit_scale,
-    hear,
     train_arousal,
     train_emotion,
 )
@@ -46,7 +46,7 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def voices() -> Voices:
+def clips() -> Clips:
     """25 clips of each of two speakers, far from zero; each emotion lies in a direction of its own."""
     random = np.random.default_rng(4)
     directions = random.standard_normal((len(CLASSES), WIDTH))
@@ -57,12 +57,12 @@ def voices() -> Voices:
             Utterance(id=f"v{row}", corpus="k", speaker=f"s{row % 2}", emotion=emotion, arousal=MEAN_AROUSAL[emotion])
         )
         means.append(5 + 3 * directions[row % 5] + 0.5 * random.standard_normal((3, WIDTH)))
-    return Voices(utterances, torch.from_numpy(np.stack(means)).float())
+    return Clips(utterances, torch.from_numpy(np.stack(means)).float())
 
 
 @pytest.fixture(scope="module")
-def comments() -> Comments:
-    """Their first token tells the emotion; every sixth has no reading and no votes."""
+def transcripts() -> Transcripts:
+    """The first token tells the emotion; every sixth transcript has no emotion and no votes."""
     random = np.random.default_rng(5)
     directions = random.standard_normal((len(CLASSES), WIDTH))
     utterances, embeddings = [], []
@@ -72,73 +72,73 @@ def comments() -> Comments:
         tokens = 0.3 * random.standard_normal((2 + row % 7, WIDTH))
         tokens[0] += 4 * directions[row % 5]
         embeddings.append(torch.from_numpy(tokens).float())
-    return Comments(utterances, embeddings)
+    return Transcripts(utterances, embeddings)
 
 
 @torch.no_grad()
-def logits(networks: Networks, voices: Voices | None, comments: Comments | None, rows: int) -> torch.Tensor:
-    """Of the first `rows` voices, or comments, or both side by side."""
+def logits(networks: Networks, clips: Clips | None, transcripts: Transcripts | None, rows: int) -> torch.Tensor:
+    """Of the first `rows` clips, or transcripts, or both side by side."""
     audio, text = torch.zeros(rows, 1, WIDTH), torch.zeros(rows, 9, WIDTH)
     audio_mask, text_mask = torch.zeros(rows, 1, dtype=torch.bool), torch.zeros(rows, 9, dtype=torch.bool)
-    if voices is not None:
-        audio, audio_mask = voices.means[:rows, :1], torch.ones_like(audio_mask)
-    for row in range(rows if comments is not None else 0):
-        assert comments is not None
-        tokens = comments.embeddings[row]
+    if clips is not None:
+        audio, audio_mask = clips.means[:rows, :1], torch.ones_like(audio_mask)
+    for row in range(rows if transcripts is not None else 0):
+        assert transcripts is not None
+        tokens = transcripts.embeddings[row]
         text[row, : len(tokens)], text_mask[row, : len(tokens)] = tokens, True
     answer: torch.Tensor = networks.emotion(audio, audio_mask, text, text_mask)
     return answer
 
 
-def test_arousal_is_learned(networks: Networks, voices: Voices) -> None:
-    train_arousal(networks, voices, seed=1)
+def test_arousal_is_learned(networks: Networks, clips: Clips) -> None:
+    train_arousal(networks, clips, seed=1)
     with torch.no_grad():
-        said = networks.audio.head(voices.means[:, :1], torch.ones(50, dtype=torch.long))[:, 0]
-    assert ccc(np.array([u.arousal for u in voices.utterances]), said.numpy()) > 0.9
+        said = networks.audio.head(clips.means[:, :1], torch.ones(50, dtype=torch.long))[:, 0]
+    assert ccc(np.array([u.arousal for u in clips.utterances]), said.numpy()) > 0.9
 
 
-def test_emotions_are_learned_from_voices_and_from_words(
-    networks: Networks, voices: Voices, comments: Comments
+def test_emotions_are_learned_from_clips_and_from_transcripts(
+    networks: Networks, clips: Clips, transcripts: Transcripts
 ) -> None:
-    train_emotion(networks, voices, comments, seed=1)
+    train_emotion(networks, clips, transcripts, seed=1)
     assert not networks.emotion.training
-    heard = logits(networks, voices, None, 50).argmax(dim=1)
+    heard = logits(networks, clips, None, 50).argmax(dim=1)
     assert (heard == torch.arange(50) % 5).float().mean() > 0.9
-    read = logits(networks, None, comments, 60).argmax(dim=1)
-    clear = torch.tensor([utterance.emotion is not None for utterance in comments.utterances])
+    read = logits(networks, None, transcripts, 60).argmax(dim=1)
+    clear = torch.tensor([utterance.emotion is not None for utterance in transcripts.utterances])
     assert (read == torch.arange(60) % 5)[clear].float().mean() > 0.9
     assert networks.emotion.beside.isfinite()
 
 
-def test_heads_remember_nothing_of_the_voices_before(networks: Networks, voices: Voices, comments: Comments) -> None:
-    """Each speaker is left out in turn, by the same networks: the fold before has heard who is left out now."""
+def test_heads_remember_nothing_of_the_clips_before(networks: Networks, clips: Clips, transcripts: Transcripts) -> None:
+    """The same networks serve every fold, and the previous fold learned from the speaker who is left out now."""
 
-    def trained(voices: Voices) -> dict[str, torch.Tensor]:
-        train_arousal(networks, voices, seed=1)
-        train_emotion(networks, voices, comments, seed=1)
+    def trained(clips: Clips) -> dict[str, torch.Tensor]:
+        train_arousal(networks, clips, seed=1)
+        train_emotion(networks, clips, transcripts, seed=1)
         heads = {"arousal": networks.audio.head, "emotion": networks.emotion}
         return {f"{part}.{k}": v.clone() for part, head in heads.items() for k, v in head.state_dict().items()}
 
-    first = trained(voices.without("s0"))
-    trained(voices.without("s1"))
-    again = trained(voices.without("s0"))
+    first = trained(clips.without("s0"))
+    trained(clips.without("s1"))
+    again = trained(clips.without("s0"))
     for name, value in first.items():
         assert torch.equal(value, again[name]), name
 
 
-def test_a_speaker_is_left_out_whole(voices: Voices) -> None:
-    others = voices.without("s0")
+def test_a_speaker_is_left_out_whole(clips: Clips) -> None:
+    others = clips.without("s0")
     assert {utterance.speaker for utterance in others.utterances} == {"s1"}
-    assert torch.equal(others.means, voices.means[1::2])
+    assert torch.equal(others.means, clips.means[1::2])
 
 
-def test_means_are_scaled_and_the_farthest_brought_back(voices: Voices) -> None:
+def test_means_are_scaled_and_the_farthest_brought_back(clips: Clips) -> None:
     pool = MeanPool(WIDTH, 5, dropout=0.0).eval()
-    fit_scale(pool, voices)
-    scaled = (voices.means.flatten(0, 1) - pool.centre) / pool.spread
+    fit_scale(pool, clips)
+    scaled = (clips.means.flatten(0, 1) - pool.centre) / pool.spread
     assert torch.allclose(scaled.mean(dim=0), torch.zeros(WIDTH), atol=1e-5)
     assert torch.allclose(scaled.std(dim=0), torch.ones(WIDTH), atol=1e-5)
-    mean = voices.means[:1, 0]
+    mean = clips.means[:1, 0]
     with torch.no_grad():
         near = pool.centre + 0.5 * (mean - pool.centre)
         assert torch.allclose(pool.of_mean(near), pool.linear((near - pool.centre) / pool.spread), atol=1e-5)
@@ -150,21 +150,21 @@ def test_means_are_scaled_and_the_farthest_brought_back(voices: Voices) -> None:
         assert torch.allclose(pool.of_mean(far), pool.linear(direction), atol=1e-5)
 
 
-def test_each_clip_is_heard_as_it_is_and_otherwise(
+def test_each_clip_is_embedded_with_its_copies(
     networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heads, "COPIES", 3)
     utterances = make_corpus(tmp_path)[:4]
-    heard = hear(networks, utterances, seed=1)
-    assert heard.means.shape == (4, 4, WIDTH)
-    assert torch.equal(heard.means, hear(networks, utterances, seed=1).means)
-    assert not torch.allclose(heard.means[:, 0], heard.means[:, 1])
+    found = embed_clips(networks, utterances, seed=1)
+    assert found.means.shape == (4, 4, WIDTH)
+    assert torch.equal(found.means, embed_clips(networks, utterances, seed=1).means)
+    assert not torch.allclose(found.means[:, 0], found.means[:, 1])
     # The clip's own mean is the one that its head would take.
     example = heads.Examples(utterances, None, 64)[2]
     batch = heads.collate([example], CLASSES)
     with torch.no_grad():
         arousal, _, _ = networks.audio(batch.waveform, batch.waveform_length)
-        assert torch.allclose(networks.audio.head.of_mean(heard.means[2, :1])[:, 0], arousal, atol=1e-4)
+        assert torch.allclose(networks.audio.head.of_mean(found.means[2, :1])[:, 0], arousal, atol=1e-4)
 
 
 def test_added_logits() -> None:

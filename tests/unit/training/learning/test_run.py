@@ -13,11 +13,10 @@ from tests.support.synthetic_kemdy20 import EMOTIONS, write_tree
 from training.cli import main
 from training.config import STAGES, Config, ConfigError, load_preset
 from training.data.examples import DataError
-from training.data.utterance import Utterance, read_manifest, write_manifest
+from training.data.utterance import Utterance, read_utterances, write_utterances
 from training.export.version import Release, export
 from training.learning.run import train
-from training.networks.files import load_networks, read_config
-from training.networks.networks import RunError
+from training.networks.files import RunError, load_networks, read_config
 from training.recipes.kemdy20_folds import train_folds
 from training.recipes.smoke import TINY, make_corpus, make_encoder
 
@@ -49,7 +48,7 @@ def trained(encoder: Path, corpus: list[Utterance], tmp_path_factory: pytest.Tem
 def test_training_goes_on_from_a_version_without_its_encoder_or_preset(
     trained: Path, corpus: list[Utterance], tmp_path: Path
 ) -> None:
-    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], checkpoint=True)
+    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], weights=True)
     config = load_preset("paper", {"train.emotion.epochs": 1, "train.emotion.limit": 2})
     train(["emotion"], config, corpus, tmp_path / "tuned", CPU, init_from=version)
     before, after = load_networks(trained).state_dict(), load_networks(tmp_path / "tuned").state_dict()
@@ -64,15 +63,15 @@ def test_a_version_without_weights_says_how_to_get_them(
     trained: Path, corpus: list[Utterance], encoder: Path, tmp_path: Path
 ) -> None:
     version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["fp32"])
-    with pytest.raises(RunError, match="export --checkpoint"):
+    with pytest.raises(RunError, match=r"no readable weights\.safetensors.*export --weights"):
         train(["emotion"], tiny(encoder), corpus, tmp_path / "tuned", CPU, init_from=version)
 
 
-def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
+def test_every_fold_is_trained_and_tested(tmp_path: Path) -> None:
     write_tree(tmp_path / "KEMDy20", sessions=(1, 9, 17, 25, 33), utterances_per_session=12)
     assert main(["prepare", "kemdy20", "--source", str(tmp_path / "KEMDy20"), "--output", str(tmp_path / "data")]) == 0
     encoder = make_encoder(tmp_path / "encoder", [said for _, _, said in EMOTIONS.values()])
-    utterances = list(read_manifest(tmp_path / "data" / "manifest.jsonl"))
+    utterances = list(read_utterances(tmp_path / "data" / "utterances.jsonl"))
     report = train_folds(tiny(encoder), utterances, tmp_path / "folds", CPU)
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
     together = json.loads((tmp_path / "folds" / "folds.json").read_text(encoding="utf-8"))
@@ -88,24 +87,24 @@ def test_every_fold_is_trained_tested_and_told_together(tmp_path: Path) -> None:
         assert path.read_bytes() != before[fold]
 
 
-def test_a_precision_that_the_device_has_not_is_said(
+def test_a_precision_that_the_device_lacks_is_reported(
     encoder: Path, corpus: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_manifest(tmp_path / "manifest.jsonl", corpus)
+    write_utterances(tmp_path / "utterances.jsonl", corpus)
     where = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--text-encoder", str(encoder)]
     assert main(["train", "audio", "--preset", "starter", *where, "--cpu", "--set", "train.precision=fp16"]) == 1
     said = capsys.readouterr().err
-    assert "train.precision=fp16 cannot be had here" in said
+    assert "train.precision=fp16 is not available here" in said
     assert "Traceback" not in said
 
 
 def test_folds_of_another_corpus_are_refused(encoder: Path, corpus: list[Utterance], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Folds are KEMDy20's"):
+    with pytest.raises(DataError, match="this is not KEMDy20"):
         train_folds(tiny(encoder), corpus, tmp_path, CPU)
 
 
 def test_tuning_stage_by_stage_keeps_what_was_tuned(trained: Path, corpus: list[Utterance], tmp_path: Path) -> None:
-    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], checkpoint=True)
+    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], weights=True)
     config = load_preset("paper", {f"train.{stage}.{key}": 2 for stage in STAGES for key in ("epochs", "limit")})
     tuned = tmp_path / "tuned"
     train(["audio"], config, corpus, tuned, CPU, init_from=version)
@@ -128,8 +127,8 @@ def test_stages_of_a_run_agree_or_are_refused(encoder: Path, corpus: list[Uttera
 def test_what_cannot_be_honoured_is_refused(
     trained: Path, encoder: Path, corpus: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_manifest(tmp_path / "manifest.jsonl", corpus)
-    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], checkpoint=True)
+    write_utterances(tmp_path / "utterances.jsonl", corpus)
+    version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], weights=True)
     where = ["train", "emotion", "--data", str(tmp_path), "--output", str(tmp_path / "run"), "--cpu"]
     tuned = [*where, "--init-from", str(version)]
     for refused in ("text.max_tokens=8", 'emotion.classes=["sad"]', "audio.block.layers=2"):

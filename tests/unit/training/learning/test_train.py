@@ -35,11 +35,11 @@ from training.learning.predict import Predictions, predict
 from training.learning.resume import Checkpoint, Log
 from training.learning.run import train
 from training.learning.train import learning_rate_factor, train_stage, validate
-from training.networks.files import load_networks, save_config
-from training.networks.networks import Networks, Outputs, RunError
+from training.networks.files import RunError, load_networks, save_config
+from training.networks.networks import Networks, Outputs
 from training.networks.text_encoder import TOKENIZER_FILE, EncoderError, load_encoder
 from training.networks.whisper import WhisperLayers, whisper_config
-from training.recipes.smoke import TINY, WORDS, make_corpus, make_encoder
+from training.recipes.smoke import TINY, TRANSCRIPTS, make_corpus, make_encoder
 
 CPU = Accelerator(cpu=True)
 
@@ -178,7 +178,7 @@ def test_a_run_without_weights_names_the_command(make_networks: Callable[..., Ne
 
 
 def test_an_encoder_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="neither a folder nor a name"):
+    with pytest.raises(EncoderError, match="neither a folder nor a valid name"):
         load_encoder(str(tmp_path / "none"))
 
 
@@ -213,8 +213,8 @@ def test_a_smoothed_weighted_loss_is_least_for_the_true_class(
     """A label that is certain stays the best answer, however rare the other classes are."""
     networks = make_networks(**{"train.emotion.class_weights": True, "train.emotion.label_smoothing": smoothing})
     learner = Learner("emotion", networks, [*[corpus[0]] * 200, *corpus])
-    batch = collate([Example(corpus[0], np.zeros(0, np.float32), np.zeros(0, np.int64))], tuple(WORDS))
-    logits = torch.zeros(1, len(WORDS), requires_grad=True)
+    batch = collate([Example(corpus[0], np.zeros(0, np.float32), np.zeros(0, np.int64))], tuple(TRANSCRIPTS))
+    logits = torch.zeros(1, len(TRANSCRIPTS), requires_grad=True)
     optimiser = torch.optim.Adam([logits], 0.1)
     networks.classify = lambda outputs: logits  # type: ignore[method-assign]
     for _ in range(300):
@@ -261,12 +261,12 @@ def test_validation_gives_the_loss_of_everything_at_once(
     networks = make_networks()
     tokenizer = TextTokenizer(tmp_path / TOKENIZER_FILE, 64)
     examples = Examples([u for u in corpus if u.split == "validation"], tokenizer, 64)
-    outputs = networks.eval().embed(collate([examples[i] for i in range(len(examples))], tuple(WORDS)))
+    outputs = networks.eval().embed(collate([examples[i] for i in range(len(examples))], tuple(TRANSCRIPTS)))
     scores = validate("audio", networks, examples, CPU)
     truth = torch.tensor([u.arousal for u in examples.utterances])
     assert scores["validation_loss"] == pytest.approx(regression_loss("rmse", outputs.arousal, truth).item(), abs=1e-4)
     classified = validate("emotion", networks, examples, CPU)
-    labels = torch.tensor([tuple(WORDS).index(str(u.emotion)) for u in examples.utterances])
+    labels = torch.tensor([tuple(TRANSCRIPTS).index(str(u.emotion)) for u in examples.utterances])
     expected = torch.nn.functional.cross_entropy(networks.classify(outputs), labels).item()
     assert classified["validation_loss"] == pytest.approx(expected, abs=1e-4)
 
@@ -279,7 +279,7 @@ def test_of_more_processes_than_batches_some_predict_nothing(
     something = predict(networks, Examples(corpus, None, 64), [[0, 1]], "audio", CPU.device)
     joined = Predictions.joined([nothing, something, nothing])
     assert joined.ids.tolist() == [corpus[0].id, corpus[1].id]
-    assert joined.shares.shape == (2, len(WORDS))
+    assert joined.shares.shape == (2, len(TRANSCRIPTS))
 
 
 def test_a_gradient_scaler_is_resumed(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_the_classifier_learns_from_masked_frequencies(
         [u for u in corpus if u.emotion == "sad"], None, 64, networks.config.train.augment, seed=1
     )
     kinds: dict[object, Example] = {kind: examples[index] for index, kind in reversed(list(enumerate(examples.kinds)))}
-    batch = collate([kinds[None], kinds["mask"], kinds["mask_delete"], kinds["swap"]], tuple(WORDS))
+    batch = collate([kinds[None], kinds["mask"], kinds["mask_delete"], kinds["swap"]], tuple(TRANSCRIPTS))
     plain, masked, also_masked, unmasked = networks.embed(batch).audio_embedding
     assert torch.allclose(plain, unmasked)
     assert not torch.allclose(plain, masked) and not torch.allclose(plain, also_masked)

@@ -172,7 +172,7 @@ def test_the_hub_is_left_alone_where_that_was_asked_for(no_hub: Path, monkeypatc
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, no_hub: Path) -> None:
-    with pytest.raises(EncoderError, match="neither a folder nor a name"):
+    with pytest.raises(EncoderError, match="neither a folder nor a valid name"):
         load_encoder(str(tmp_path / "none"))
 
 
@@ -191,7 +191,7 @@ def test_a_tokenizer_that_knows_no_hangul_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_encoders_sentencepiece_model_is_refused(folder: Path, size: int, tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="it is no KoBERT"):
+    with pytest.raises(EncoderError, match="it is not KoBERT's"):
         write_tokenizer(str(folder), tmp_path, size + 2)
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from app.engine.session import SIGNATURES
 from training.config import AudioConfig, AudioEncoderConfig, BlockConfig
-from training.export.onnx import SIGNATURES, export_graph
+from training.export.onnx import export_graph
 from training.features import HOP_LENGTH
 from training.networks.text_encoder import EncoderError
 from training.networks.whisper import (
@@ -118,7 +119,8 @@ def test_the_exported_graph_answers_as_torch_does(network: WhisperArousal, tmp_p
         with torch.no_grad():
             expected = network(waveform, length)
         inputs = {"waveform": waveform.numpy(), "waveform_length": length.numpy()}
-        for name, truth, found in zip(SIGNATURES["audio_arousal"][1], expected, session.run(None, inputs), strict=True):
+        outputs = SIGNATURES["audio_arousal"].outputs
+        for name, truth, found in zip(outputs, expected, session.run(None, inputs), strict=True):
             assert found.shape == tuple(truth.shape), name
             np.testing.assert_allclose(found, truth.numpy(), atol=1e-4, rtol=1e-4, err_msg=name)
 

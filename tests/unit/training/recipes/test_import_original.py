@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import Model, load_model
-from app.pipeline import Pipeline, positions
+from app.pipeline import predict
 from app.settings import Settings
 from app.web.api import create_app
 from training.config import (
@@ -271,7 +271,7 @@ def test_the_service_answers_with_it(
     # The loudest moment of the long clip lies behind what is heard, and must still set its level.
     samples = make_speech(seconds) * np.linspace(0.05, 1, int(seconds * 16000), dtype=np.float32)
     file, words = make_file(samples, encoding="FLOAT"), "정말 고마워요"
-    with TestClient(create_app(settings, Pipeline(model, settings))) as client:
+    with TestClient(create_app(settings, model)) as client:
         answer = client.post("/predict", files={"audio": io.BytesIO(file)}, data={"transcript": words}).json()
     ids = torch.from_numpy(model.tokenizer.encode(words).ids)[None]
     with torch.no_grad():
@@ -285,17 +285,16 @@ def test_the_service_answers_with_it(
 
 
 def test_a_voice_alone_and_words_alone_are_answered_too(served: tuple[Model, Settings], wav: bytes) -> None:
-    pipeline = Pipeline(*served)
-    voice, words = pipeline.predict_sync(io.BytesIO(wav), None), pipeline.predict_sync(None, "정말")
+    voice, words = predict(*served, io.BytesIO(wav), None), predict(*served, None, "정말")
     assert voice.valence is None and words.arousal is None
     assert voice.emotion.probabilities != words.emotion.probabilities
 
 
 def test_a_short_utterance_takes_up_as_much_of_a_batch_as_a_long_one(served: tuple[Model, Settings]) -> None:
-    pipeline = Pipeline(*served)
+    model, _ = served
     for seconds, frames in ((1, FRAMES), (16, FRAMES), (60, 1 + 60 * 16000 // 512)):
-        utterance = Utterance(np.zeros(seconds * 16000, dtype=np.float32), None)
-        assert positions(pipeline.model.manifest, utterance) == frames + TOKENS
+        utterance = ModelInput(np.zeros(seconds * 16000, dtype=np.float32), None)
+        assert utterance.positions(model.manifest) == frames + TOKENS
 
 
 def _without(state: State, key: str) -> State:
@@ -315,8 +314,8 @@ LAST = "MBA.MB.0.ffn.fc2.bias"
         ),
         (lambda s: s | {LAST: torch.zeros(7)}, rf"{LAST} is \[7\] torch.float32, not \[96\]"),
         (lambda s: s | {LAST: torch.zeros(WIDTH, dtype=torch.int64)}, f"{LAST} is .* torch.int64"),
-        (lambda s: s | {LAST: torch.full((WIDTH,), torch.nan)}, f"{LAST} holds values that are no finite"),
-        (lambda s: s | {"MBA.MB.1.ffn.fc2.bias": torch.zeros(WIDTH)}, r"holds MBA\.MB\.1\.ffn\.fc2\.bias, which"),
+        (lambda s: s | {LAST: torch.full((WIDTH,), torch.nan)}, f"{LAST} has values that are not finite"),
+        (lambda s: s | {"MBA.MB.1.ffn.fc2.bias": torch.zeros(WIDTH)}, r"has MBA\.MB\.1\.ffn\.fc2\.bias, which"),
     ],
 )
 def test_what_does_not_fit_is_named(state: State, change: Callable[[State], State], message: str) -> None:
@@ -332,7 +331,7 @@ def test_a_part_of_another_training_is_named(state: State, tmp_path: Path) -> No
         read_checkpoints(files)
     text = torch.load(files["text"], weights_only=True)
     torch.save(text | {"fc.bias": text["fc.bias"] + 1}, files["text"])
-    with pytest.raises(CheckpointError, match=r"text\.pt: fc\.bias is not what the classifier was trained with"):
+    with pytest.raises(CheckpointError, match=r"text\.pt: fc\.bias differs from the classifier's copy"):
         read_checkpoints({"classifier": files["classifier"], "text": files["text"]})
     assert read_checkpoints({"classifier": files["classifier"]}).keys() == state.keys()
 
@@ -361,7 +360,7 @@ def test_a_file_that_is_no_state_dict_is_refused(state: State, tmp_path: Path, m
         "code.pt": "code in a checkpoint is never run",
         "nested.pt": "is no state dict",
         "list.pt": "is no state dict",
-        "truncated.pt": "only the beginning of one",
+        "truncated.pt": "an incomplete one",
         "pickle.pt": "is no PyTorch checkpoint",
         "text.pt": "is no PyTorch checkpoint",
         "empty.pt": "is no PyTorch checkpoint",

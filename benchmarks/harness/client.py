@@ -1,18 +1,19 @@
-"""A minimal HTTP/1.1 client for load tests: prebuilt requests, keep-alive connections, answers barely parsed.
+"""A minimal HTTP/1.1 client for load tests: prebuilt requests, keep-alive connections, hardly any parsing of answers.
 
-It understands answers with a Content-Length and nothing else, which is what the services compared here send.
+Answers must have a Content-Length, as those of all the services compared here do.
 """
 
 import asyncio
 
 Address = tuple[str, int]
 
-TIMEOUT_S = 60.0  # an answer later than this is a failure
+TIMEOUT_S = 60.0  # a later answer counts as a failure
+READY = b"GET /health/ready HTTP/1.1\r\nHost: benchmark\r\n\r\n"
 _BOUNDARY = "maeum-benchmark-boundary-4d592675"
 
 
 def predict_request(wav: bytes | None, transcript: str | None) -> bytes:
-    """A whole POST /predict with `wav` as a file and `transcript` as a field, as a browser or curl would send it."""
+    """A whole POST /predict with `wav` as a file and `transcript` as a field, as a browser or curl sends it."""
     parts = []
     if wav is not None:
         disposition = b'Content-Disposition: form-data; name="audio"; filename="clip.wav"'
@@ -63,7 +64,7 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(head[9:12].decode())
 
     async def send(self, request: bytes) -> str:
-        """Sends and waits for the answer; its status. Raises OSError, TimeoutError, ValueError."""
+        """Sends `request` and returns the status of the answer. Raises OSError, TimeoutError or ValueError."""
         assert self._transport is not None
         self._waiter = asyncio.get_running_loop().create_future()
         self._transport.write(request)
@@ -79,14 +80,14 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections to `address`, opened when none is free, so that a slow server never keeps a request from leaving."""
+    """Connections to `address`. Opens another when none is free, so that a slow server never delays a request."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
         self._free: list[Connection] = []
 
     async def send(self, request: bytes) -> str:
-        """The status of the answer, or "failed". A connection that the server closed while idle is replaced once."""
+        """The status of the answer, or "failed". Replaces a connection that the server closed while it was idle."""
         while True:
             connection = self._free.pop() if self._free else None
             try:

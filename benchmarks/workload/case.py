@@ -1,4 +1,4 @@
-"""One thing to time: a preset and how it runs, and the utterances it is given. From command line options."""
+"""The workload of the engine's benchmarks: a preset, how it runs, and its utterances, from command line options."""
 
 import argparse
 from dataclasses import dataclass
@@ -7,24 +7,25 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from lengths import Length, draw_lengths, make
-from paper import MODEL, ensure_paper
 from tokenizers import Tokenizer
-from work import Feeds, flops
 
-from app.engine.engine import Utterance
-from app.engine.load import choose_precision, physical_cores
+from app.engine.engine import ModelInput
 from app.settings import Precision, Provider, Settings
-from app.store.manifest import GraphName, Manifest
-from app.store.versions import find_version, load_manifest
+from app.store.manifest import GraphName
+from app.store.versions import load_manifest
+
+from ..harness.work import Feeds, flops
+from .lengths import Length, draw_lengths, make
+from .options import add_shared_options, decided, version
+from .paper import MODEL, ensure_paper
 
 Preset = Literal["starter", "paper"]
-MIXED = 64  # utterances of a mix, or a few more to fill its last batch
+MIXED = 64  # utterances of a mix; a few more if they fill the last batch
 
 
 @dataclass(frozen=True)
 class Case:
-    """`length` is None for a mix of KEMDy20's lengths. Every call is given `batch` utterances."""
+    """`length` is None for a mix of KEMDy20's lengths. Every call gets `batch` utterances."""
 
     preset: Preset = "starter"
     precision: Precision | Literal["auto"] = "auto"
@@ -34,32 +35,33 @@ class Case:
     batch: int = 1
 
     def settings(self) -> Settings:
-        """What loads the model, precision and threads decided."""
+        """Settings that load the model, with precision and threads decided."""
         place = {"model_store": ensure_paper(), "model": MODEL} if self.preset == "paper" else {"model": "starter"}
         how = {"precision": self.precision, "provider": self.provider, "threads": self.threads}
-        settings = Settings.load(**place, **how, max_batch=self.batch)  # on a GPU, what the warm-up prepares for
-        decided = {
-            "precision": choose_precision(version(settings)[1], settings),
-            "threads": settings.threads or physical_cores(),
-        }
-        return settings.model_copy(update=decided)
+        settings = Settings.load(
+            **place, **how, max_batch=self.batch
+        )  # on a GPU the warm-up prepares batches of this size
+        return decided(settings, version(settings)[1])
 
     def lengths(self) -> list[Length]:
-        """Of the utterances of one pass, in their order: a mix is what comes, not sorted by length."""
+        """The lengths of one pass, in order: a mix is not sorted by length."""
         if self.length is not None:
             return [self.length] * self.batch
         return draw_lengths(self.batch * -(-MIXED // self.batch))
 
-    def batches(self) -> list[list[Utterance]]:
+    def batches(self) -> list[list[ModelInput]]:
         """The utterances of one pass, call by call."""
         folder, manifest = version(self.settings())
-        words = Tokenizer.from_file(str(folder / manifest.text.tokenizer.file)).get_vocab_size()
-        made = [make(length.seconds, length.tokens, words, seed) for seed, length in enumerate(self.lengths())]
+        tokenizer = Tokenizer.from_file(str(folder / manifest.text.tokenizer.file))
+        vocabulary = tokenizer.get_vocab_size()
+        lengths = enumerate(self.lengths())
+        made = [make(length.seconds, length.tokens, vocabulary, seed) for seed, length in lengths]
         return [made[begin : begin + self.batch] for begin in range(0, len(made), self.batch)]
 
     def padding(self) -> float:
-        """Frames and tokens of the batches, each padded to its longest, over those that are real. On a GPU the engine
-        pads further, to a few fixed sizes.
+        """Frames and tokens with each batch padded to its longest, divided by those without padding.
+
+        On a GPU the engine pads further, to a few fixed sizes.
         """
         lengths = self.lengths()
         batches = [lengths[begin : begin + self.batch] for begin in range(0, len(lengths), self.batch)]
@@ -67,7 +69,7 @@ class Case:
         return padded / sum(length.frames + length.tokens for length in lengths)
 
     def arguments(self) -> list[str]:
-        """The options that `read` makes this case of."""
+        """The options from which `read` makes this case."""
         given = ["--preset", self.preset, "--precision", self.precision, "--provider", self.provider]
         given += ["--threads", str(self.threads), "--batch", str(self.batch)]
         if self.length is None:
@@ -75,14 +77,8 @@ class Case:
         return [*given, "--seconds", str(self.length.seconds), "--tokens", str(self.length.tokens)]
 
 
-def version(settings: Settings) -> tuple[Path, Manifest]:
-    """The folder and the manifest of the version that `settings` load."""
-    folder = find_version(Path(settings.model_store), settings.model)
-    return folder, load_manifest(folder)
-
-
 def gflop_per_utterance(case: Case) -> float:
-    """The useful work: each utterance alone and unpadded, through the fp32 graphs, or int8 if it has no others."""
+    """The useful work: each utterance alone and unpadded, in the fp32 graphs, or in int8 if there are no others."""
     folder, manifest = version(case.settings())
     precision: Precision = "fp32" if "fp32" in manifest.graphs else "int8"
     lengths = case.lengths() if case.length is None else [case.length]
@@ -98,7 +94,7 @@ def _flops(folder: Path, precision: Precision, lengths: tuple[Length, ...]) -> i
 
 
 def _feeds(length: Length, width: int) -> dict[GraphName, Feeds]:
-    """Inputs of the right shapes: what is in them does not change the work."""
+    """Inputs of the right shapes; their values do not change the work."""
     utterance = make(length.seconds, length.tokens, vocabulary=100)
     assert utterance.waveform is not None and utterance.input_ids is not None
     ids = utterance.input_ids[None]
@@ -119,17 +115,15 @@ def _feeds(length: Length, width: int) -> dict[GraphName, Feeds]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `read` reads."""
-    parser.add_argument("--preset", choices=get_args(Preset), default="starter")
-    parser.add_argument("--precision", choices=["auto", *get_args(Precision)], default="auto")
-    parser.add_argument("--provider", choices=get_args(Provider), default="cpu")
-    parser.add_argument("--threads", type=int, default=0, help="inside an operator (default: physical cores)")
-    parser.add_argument("--seconds", type=float, default=3.2, help="of each utterance")
-    parser.add_argument("--tokens", type=int, default=20, help="of each transcript, special ones included")
-    parser.add_argument("--mix", action="store_true", help="KEMDy20's lengths instead")
-    parser.add_argument("--batch", type=int, default=1, help="utterances a call")
+    parser.add_argument("--preset", choices=get_args(Preset), default="starter", help="default: starter")
+    parser.add_argument("--provider", choices=get_args(Provider), default="cpu", help="default: cpu")
+    add_shared_options(parser)
+    parser.add_argument("--mix", action="store_true", help="use KEMDy20's lengths instead")
+    parser.add_argument("--batch", type=int, default=1, help="utterances per call (default: 1)")
 
 
 def read(options: argparse.Namespace) -> Case:
     """The case that `options` describe."""
     length = None if options.mix else Length(options.seconds, options.tokens)
-    return Case(options.preset, options.precision, options.provider, options.threads, length, options.batch)
+    precision: Precision | Literal["auto"] = options.precision or "auto"
+    return Case(options.preset, precision, options.provider, options.threads or 0, length, options.batch)

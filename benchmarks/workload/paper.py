@@ -1,9 +1,9 @@
-"""A version of the `paper` preset to time: the published sizes, with weights made by a rule, as nobody may pass on the
-trained ones. Made once, into a folder that git ignores, and again where the code that makes it has changed.
+"""A version of the `paper` preset to time: the published sizes, with weights made by a rule, because the trained ones
+may not be passed on. It is made once, in a folder that git ignores, and again when the code that makes it changes.
 
-    python benchmarks/paper.py
+    python -m benchmarks.workload.paper
 
-What it answers means nothing; what it costs is what trained weights cost. Its tokenizer has about a token a syllable.
+Its answers mean nothing, but it costs what trained weights cost. Its tokenizer makes about one token per syllable.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ from training.networks.files import save_config, save_stage
 from training.networks.networks import Networks
 from training.networks.text_encoder import TOKENIZER_FILE, blank_encoder
 
-STORE = Path(__file__).parent / ".store"
+STORE = Path(__file__).parents[1] / ".store"
 MODEL = "paper/0.0.0"
-MIDDLE = 3.0  # of the scale: scores lie around it, so that they are not clipped and can be compared
+MIDDLE = 3.0  # of the scale: scores around it are not clipped, so that they can be compared
 SPECIAL = ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]")  # KoBERT's, in its order
 
 
 def ensure_paper() -> Path:
-    """The model store that holds `MODEL`, made if need be: a minute or two, and 1.2 GB."""
+    """The model store that holds `MODEL`. Making it takes a minute or two and 1.2 GB."""
     recipe = _recipe()
     folder = STORE / MODEL
     if _is_of(folder, recipe):
@@ -57,8 +57,8 @@ def ensure_paper() -> Path:
 
 
 def rule_made_networks() -> Networks:
-    """The networks of the `paper` preset, every parameter drawn from a seed of its own, its name's CRC-32, but
-    for the biases of the two scores.
+    """The networks of the `paper` preset. The CRC-32 of a parameter's name is the seed that it is drawn from; only the
+    biases of the two scores are fixed.
     """
     networks = Networks(load_preset("paper"), blank_encoder(_kobert()))
     with torch.no_grad():
@@ -70,12 +70,12 @@ def rule_made_networks() -> Networks:
 
 
 def _kobert() -> BertConfig:
-    """KoBERT's sizes: but for its vocabulary, those that BertConfig has anyway."""
+    """KoBERT's sizes, which are BertConfig's defaults except for the vocabulary."""
     return BertConfig(vocab_size=8002, pad_token_id=1)
 
 
 def _rule(name: str, shape: torch.Size) -> Tensor:
-    """Weights that neither die out nor explode on their way through the layers."""
+    """Weights whose activations neither vanish nor explode through the layers."""
     values = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
     if "norm" in name.lower() and name.endswith("weight"):
         return 1 + 0.1 * values
@@ -83,7 +83,7 @@ def _rule(name: str, shape: torch.Size) -> Tensor:
 
 
 def _tokenizer() -> Tokenizer:
-    """A token for each of the 2,350 syllables of KS X 1001 and of ASCII's characters; spaces are not read."""
+    """A token for each of the 2,350 syllables of KS X 1001 and each ASCII character; spaces are ignored."""
     hangul = (bytes((row, cell)).decode("euc_kr") for row in range(0xB0, 0xC9) for cell in range(0xA1, 0xFF))
     vocabulary = {token: index for index, token in enumerate(chain(SPECIAL, map(chr, range(33, 127)), hangul))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -97,7 +97,7 @@ def _tokenizer() -> Tokenizer:
 
 
 def _recipe() -> str:
-    """Changes with all that may change the graphs: this file, the training package and what it exports with."""
+    """A hash of everything that may change the graphs: this file, the training package and its export libraries."""
     package = Path(training.__file__).parent
     sources = [Path(__file__), *sorted(package.rglob("*.py")), package / "presets" / "paper.toml"]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))

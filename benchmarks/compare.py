@@ -1,12 +1,12 @@
-"""The service beside LitServe, BentoML and Ray Serve: the same graphs, threads, utterances and load.
+"""Compares the service with LitServe, BentoML and Ray Serve: the same graphs, threads, utterances and load.
 
-Each peer runs with its own batching and without, and must first give the answers that ours gives. Only one service runs
-at a time, by turns ours and a peer, each started anew; figures are medians over the turns. In the open loop all are
-offered the same: 70 % of what ours can do.
+Each peer runs with its own batching and without, and must first give the same answers as ours. One service runs at a
+time, ours and a peer in turn, each started anew; figures are medians over the turns. The open loop offers every service
+the same load: 70 % of what ours can do.
 
-    python benchmarks/peers.py [--mix 32] [--only litserve] [--save peers]
+    python -m benchmarks.compare [--mix 32] [--only litserve] [--save peers]
 
-The first time it installs each peer into `benchmarks/.venvs/` with pip.
+The first run installs each peer into `benchmarks/.venvs/` with pip.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import subject
-from client import Address, Connection
-from frameworks import PEERS, Batching, Peer
-from load import Generator, Result
-from machine import save
-from processes import Service
-from subject import Subject
+from .harness.client import Address, Connection
+from .harness.frameworks import PEERS, Batching, Peer
+from .harness.load import Generator, Result
+from .harness.machine import save
+from .harness.processes import Service
+from .workload import subject
+from .workload.subject import Subject
 
 CONCURRENCY = (1, 4, 16)
 OPEN_SHARE = 0.7
@@ -38,7 +38,7 @@ Turns = dict[tuple[str, str], list["Turn"]]
 
 @dataclass
 class Turn:
-    """What one service did between a start and a stop. `memory_mb`: of all its processes, after the load."""
+    """The measurements of one service between start and stop. `memory_mb`: all its processes, after the load."""
 
     start_s: float
     closed: dict[int, Result] = field(default_factory=dict)
@@ -61,15 +61,17 @@ class Comparison:
         self._rate = 0.0
 
     def turn(self, start: Callable[[Path], Service]) -> Turn:
-        """Starts, checks, loads and stops a service. The first must be ours. Raises ValueError for other answers."""
-        # Ray's sockets lie in this folder, and their paths must be short.
+        """Starts, checks, loads and stops a service, first ours. Raises ValueError if answers differ from ours."""
+        # The paths of Ray's sockets, which lie in this folder, must be short.
         with tempfile.TemporaryDirectory(prefix="b", ignore_cleanup_errors=True) as folder, start(Path(folder)) as one:
             done = Turn(one.wait(self._requests[0]))
             answers = asyncio.run(_answers(one.address, self._requests))
             self._ours = self._ours or answers
             if (difference := max(map(_difference, self._ours, answers))) > TOLERANCE:
-                raise ValueError(f"Its answers differ from ours by {difference:.4f}: this would compare nothing.")
-            self._generator.closed(one.address, max(CONCURRENCY), total=2 * len(self._requests))  # warms it
+                raise ValueError(
+                    f"Its answers differ from ours by {difference:.4f}: the comparison would mean nothing."
+                )
+            self._generator.closed(one.address, max(CONCURRENCY), total=2 * len(self._requests))  # warms it up
             for concurrency in CONCURRENCY:
                 total = self._passes * len(self._requests)
                 done.closed[concurrency] = self._generator.closed(one.address, concurrency, total=total)
@@ -83,7 +85,7 @@ class Comparison:
 
 
 def compare(what: Subject, peers: Sequence[Peer], variants: Sequence[Batching], options: argparse.Namespace) -> Turns:
-    """All turns of all services, by name and batching: ours before each of every peer's."""
+    """All turns by service and batching. Ours takes a turn before each turn of a peer."""
     turns: Turns = defaultdict(list)
     comparison = Comparison(what, options.passes, options.open_seconds)
     for _ in range(options.rounds):
@@ -98,7 +100,7 @@ def compare(what: Subject, peers: Sequence[Peer], variants: Sequence[Batching], 
 
 
 def _starter(peer: Peer, what: Subject, batching: Batching, spinning: bool) -> Callable[[Path], Service]:
-    return lambda folder: peer.serve(what, folder, batching, spinning)
+    return lambda folder: peer.serve(what.folder, what.settings, folder, batching, spinning)
 
 
 async def _answers(address: Address, requests: Sequence[bytes]) -> list[Answer]:
@@ -119,11 +121,11 @@ def _difference(ours: Answer, theirs: Answer) -> float:
     numbers = [(ours[name], theirs[name]) for name in ("arousal", "valence")]
     probabilities = theirs["emotion"]["probabilities"]
     numbers += [(value, probabilities[name]) for name, value in ours["emotion"]["probabilities"].items()]
-    return max(abs(one - other) for one, other in numbers)
+    return max(abs(float(one) - float(other)) for one, other in numbers)
 
 
 def rows(what: Subject, turns: Turns) -> Iterator[dict[str, object]]:
-    """A row a service, each run that of its median turn."""
+    """A row per service and batching; each run is the one of its median turn."""
     for (name, batching), own in turns.items():
         runs = {f"closed_{concurrency}": [turn.closed[concurrency] for turn in own] for concurrency in CONCURRENCY}
         runs["open"] = [turn.open for turn in own if turn.open is not None]
@@ -139,7 +141,7 @@ def rows(what: Subject, turns: Turns) -> Iterator[dict[str, object]]:
 
 
 def _middle(results: Sequence[Result]) -> Result:
-    """The median turn: by throughput in the closed loop, and in the open one, where all answer the same, by p99."""
+    """The median result: by throughput in the closed loop; in the open one, where that is the same for all, by p99."""
     key = (lambda one: one.throughput_rps) if results[0].loop == "closed" else (lambda one: one.p99_ms or 0.0)
     return sorted(results, key=key)[len(results) // 2]
 
@@ -157,7 +159,7 @@ def table(measured: Sequence[dict[str, Any]]) -> str:
 
 
 def _latencies(run: dict[str, Any]) -> str:
-    """p50 and p99 of the answers, and how many requests got none."""
+    """p50 and p99 of the answers, and the number of requests without one."""
     failed = sum(number for status, number in run["statuses"].items() if status != "200")
     if run["p50_ms"] is None:
         return f"none of {failed} answered"
@@ -165,15 +167,26 @@ def _latencies(run: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The service beside other frameworks that serve the same graphs.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     subject.add_options(parser)
-    parser.add_argument("--only", choices=[peer.name for peer in PEERS], action="append", help="only these peers")
+    parser.add_argument(
+        "--only",
+        choices=[peer.name for peer in PEERS],
+        action="append",
+        help="compare with this peer only; may be repeated",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns of each peer (default: 3)")
-    parser.add_argument("--passes", type=int, default=4, help="over the utterances in a closed run (default: 4)")
-    parser.add_argument("--open-seconds", type=float, default=10.0, help="of the open loop (default: 10)")
-    parser.add_argument("--max-batch", type=int, default=16, help="of the peers (default: 16, as ours)")
-    parser.add_argument("--batch-wait-ms", type=float, default=5.0, help="of the peers that take it (default: 5)")
-    parser.add_argument("--peer-spinning", action="store_true", help="let the peers' threads spin while they wait")
+    parser.add_argument("--passes", type=int, default=4, help="passes over the utterances in a closed run (default: 4)")
+    parser.add_argument("--open-seconds", type=float, default=10.0, help="length of the open loop (default: 10)")
+    parser.add_argument(
+        "--max-batch", type=int, default=16, help="largest batch of the peers (default: 16, the same as ours)"
+    )
+    parser.add_argument(
+        "--batch-wait-ms", type=float, default=5.0, help="batch timeout of the peers that have one (default: 5)"
+    )
+    parser.add_argument(
+        "--peer-spinning", action="store_true", help="let the peers' operator threads spin while they wait"
+    )
     parser.add_argument("--save", metavar="NAME", help="write results/NAME.json")
     options = parser.parse_args()
     what = subject.read(options)

@@ -1,4 +1,4 @@
-"""What is measured: a version of a model, how it is run, and the utterances it is given. From command line options."""
+"""The workload of the service's benchmarks: a version, how it runs, and its utterances, from command line options."""
 
 import argparse
 import os
@@ -6,32 +6,31 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lengths import Length, draw_lengths
-from processes import Service, free_port
-from spoken import Spoken, speak
-
-from app.engine.load import choose_precision, physical_cores
 from app.settings import Settings
 from app.store.manifest import Manifest
-from app.store.versions import find_version, load_manifest
 from app.text import TextTokenizer
 
-_SAME_LENGTH = 16  # utterances where all have one length: a full batch
+from ..harness.processes import Service, free_port
+from .lengths import Length, draw_lengths
+from .options import add_shared_options, decided, version
+from .spoken import Spoken, speak
+
+_SAME_LENGTH = 16  # utterances if all have one length: a full batch
 
 
 @dataclass(frozen=True)
 class Subject:
-    """`settings` with precision and threads decided; `given`: the utterances in words."""
+    """`settings` have precision and threads decided; `given` describes the utterances."""
 
     settings: Settings
     folder: Path
     manifest: Manifest
     spoken: list[Spoken]
     given: str
-    load_before: float  # what else kept the machine busy: over 0.5 the figures are noise
+    load_before: float  # load average of the machine: above 0.5 the figures are noise
 
     def serve(self, folder: Path) -> Service:
-        """Starts `maeum serve`, of the environment that this runs in; its log goes into `folder`."""
+        """Starts `maeum serve` from this environment; its log goes into `folder`."""
         port, settings = free_port(), self.settings
         command = [str(Path(sys.executable).with_name("maeum")), "serve", "--port", str(port)]
         command += ["--model-store", str(Path(settings.model_store).absolute()), "--model", settings.model]
@@ -39,7 +38,7 @@ class Subject:
         return Service(command, port, {"MAEUM_THREADS": str(settings.threads)}, folder)
 
     def describe(self) -> dict[str, object]:
-        """The columns that every row begins with."""
+        """The first columns of every row."""
         return {
             "model": f"{self.manifest.name}/{self.manifest.version}",
             "precision": self.settings.precision,
@@ -51,27 +50,22 @@ class Subject:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `read` reads."""
-    parser.add_argument("--model-store", type=Path, metavar="FOLDER", help="folder of the models")
+    parser.add_argument("--model-store", type=Path, metavar="FOLDER", help="folder that holds the models")
     parser.add_argument("--model", help="NAME or NAME/VERSION (default: starter)")
-    parser.add_argument("--precision", choices=["auto", "fp32", "fp16", "int8"], help="default: auto")
-    parser.add_argument("--threads", type=int, help="inside an operator (default: physical cores)")
-    parser.add_argument("--seconds", type=float, default=3.2, help="of each utterance (default: 3.2)")
-    parser.add_argument("--tokens", type=int, default=20, help="of each transcript (default: 20)")
-    parser.add_argument("--mix", type=int, metavar="N", help="N utterances as long as KEMDy20's are, instead")
+    add_shared_options(parser)
+    parser.add_argument("--mix", type=int, metavar="N", help="N utterances with KEMDy20's lengths, instead")
 
 
 def read(options: argparse.Namespace) -> Subject:
-    """The subject that `options` describe. Raises MaeumError where there is no such version."""
+    """The subject that `options` describe. Raises MaeumError if the version does not exist."""
     names = ("model_store", "model", "precision", "threads")
     load = round(os.getloadavg()[0], 2)
     settings = Settings.load(**{name: getattr(options, name) for name in names})
-    folder = find_version(Path(settings.model_store), settings.model)
-    manifest = load_manifest(folder)
-    decided = {"precision": choose_precision(manifest, settings), "threads": settings.threads or physical_cores()}
+    folder, manifest = version(settings)
     tokenizer = TextTokenizer(folder / manifest.text.tokenizer.file, manifest.text.max_tokens)
     if options.mix:
         lengths, given = draw_lengths(options.mix), f"{options.mix} as long as KEMDy20's"
     else:
         lengths = [Length(options.seconds, options.tokens)] * _SAME_LENGTH
         given = f"{options.seconds:g} s, {options.tokens} tokens"
-    return Subject(settings.model_copy(update=decided), folder, manifest, speak(lengths, tokenizer), given, load)
+    return Subject(decided(settings, manifest), folder, manifest, speak(lengths, tokenizer), given, load)

@@ -1,42 +1,40 @@
-"""The engine without a service around it, in a process of its own: how many utterances it predicts in a second."""
+"""The engine without a service, in its own process: utterances per second."""
 
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from spoken import Spoken
-
 from app.audio.decode import decode
-from app.engine.engine import Utterance
+from app.engine.engine import ModelInput
 from app.engine.load import Model, load_model
 from app.settings import Settings
 from app.text import clean_transcript
 
 
 class EngineAlone:
-    """Loads the model of `settings` and holds `spoken`, decoded and tokenised as the service does."""
+    """Loads the model of `settings`. `spoken`: files and transcripts, decoded and tokenised as the service does."""
 
-    def __init__(self, settings: Settings, spoken: Sequence[Spoken]) -> None:
+    def __init__(self, settings: Settings, spoken: Sequence[tuple[bytes, str]]) -> None:
         self._process = ProcessPoolExecutor(1, get_context("spawn"), _load, (settings, list(spoken)))
 
     def throughput(self, passes: int, batch_size: int) -> float:
-        """Utterances a second over `passes` of all of them, in order, in batches of `batch_size`."""
+        """Utterances per second over `passes` passes, in order, in batches of `batch_size`."""
         return self._process.submit(_throughput, passes, batch_size).result()
 
     def close(self) -> None:
         self._process.shutdown()
 
 
-_loaded: list[tuple[Model, list[Utterance]]] = []  # of the engine's own process
+_loaded: list[tuple[Model, list[ModelInput]]] = []  # in the engine's own process
 
 
-def _load(settings: Settings, spoken: list[Spoken]) -> None:
+def _load(settings: Settings, spoken: list[tuple[bytes, str]]) -> None:
     model = load_model(settings)
     taken = model.manifest.audio.taken_samples
     utterances = [
-        Utterance(decode(one.wav).samples[:taken].copy(), model.tokenizer.encode(clean_transcript(one.transcript)).ids)
-        for one in spoken
+        ModelInput(decode(file).samples[:taken].copy(), model.tokenizer.encode(clean_transcript(transcript)).ids)
+        for file, transcript in spoken
     ]
     _loaded[:] = [(model, utterances)]
 

@@ -1,7 +1,7 @@
-"""Times calls: alone, or against another process by turns, so that a machine that slows down slows both.
+"""Times calls in this process or in workers that take turns, so that a machine that slows down slows all of them.
 
-A worker is a process that waits, does one turn when a line of JSON arrives, and answers with a line that says how long
-each call took. Two workers are never at work together.
+A worker is a process that reads a line of JSON, takes one turn, and answers with a line that holds the seconds of each
+call. Only one worker runs at a time.
 """
 
 import json
@@ -14,16 +14,17 @@ from itertools import cycle
 from pathlib import Path
 
 Call = Callable[[], object]
+_ROOT = Path(__file__).parents[2]
 
 WARM_UP_S = 1.0
-PAUSE_S = 0.3  # OpenMP's threads may spin for 0.2 s after their last work
+PAUSE_S = 0.3  # OpenMP threads may spin for 0.2 s after their last work
 
 
 @dataclass(frozen=True)
 class Turn:
-    """How much is done at once: so many `calls`, or if None, whole passes over what there is for so many `seconds`.
+    """The length of a turn: this many `calls`; if None, whole passes over all calls for at least this many `seconds`.
 
-    Whole passes, because a mix of lengths is the same work in each turn only if each of them is met equally often.
+    Whole passes make every turn the same work when the calls differ in length.
     """
 
     seconds: float
@@ -31,7 +32,7 @@ class Turn:
 
 
 def take(turn: Turn, calls: Sequence[Call]) -> list[float]:
-    """Makes the calls, one after the other, and returns the seconds that each took."""
+    """Makes the calls one after the other; returns the seconds of each."""
     durations: list[float] = []
     end = time.perf_counter() + turn.seconds
     for call in cycle(calls):
@@ -47,12 +48,12 @@ def take(turn: Turn, calls: Sequence[Call]) -> list[float]:
 
 
 def warm_up(calls: Sequence[Call]) -> None:
-    """Every call at least once: arenas grow and caches fill."""
+    """Makes every call at least once: arenas grow and caches fill."""
     take(Turn(WARM_UP_S), calls)
 
 
 def serve_turns(calls: Sequence[Call]) -> None:
-    """What a worker does until its standard input ends."""
+    """The loop of a worker, until its standard input ends."""
     warm_up(calls)
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
@@ -60,22 +61,22 @@ def serve_turns(calls: Sequence[Call]) -> None:
 
 
 class Worker:
-    """`script` beside this file, started with `arguments`; it has to call `serve_turns`. Use it in a `with`."""
+    """Runs `python -m module arguments`, which must call `serve_turns`. Use it in a `with`."""
 
-    def __init__(self, script: str, arguments: Sequence[str]) -> None:
-        command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, module: str, arguments: Sequence[str]) -> None:
+        command = [sys.executable, "-m", module, *arguments]
+        self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> "Worker":
-        """Waits until it is warm."""
+        """Waits until it is warmed up."""
         self._answer()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # its input ends, and so does it
+        self._process.communicate()  # closes its input, which ends it
 
     def take(self, turn: Turn) -> list[float]:
-        """One turn; the seconds of each call."""
+        """Takes one turn; returns the seconds of each call."""
         time.sleep(PAUSE_S)
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asdict(turn)) + "\n")

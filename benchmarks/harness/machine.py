@@ -1,4 +1,4 @@
-"""What a figure was measured on, where figures are kept, and what the machine could do at best."""
+"""Describes the machine that a figure comes from, and saves figures to `results/`."""
 
 import json
 import os
@@ -12,29 +12,29 @@ from pathlib import Path
 
 from app.engine.load import physical_cores
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "torch", "numpy")
 
 
 def describe() -> dict[str, object]:
-    """Processor, memory, GPU, versions and the state of the code. What cannot be told is None."""
-    changes = _said("git", "status", "--porcelain")
+    """Processor, memory, GPU, versions and revision of the code; None for what is unknown."""
+    changes = _output("git", "status", "--porcelain")
     return {
         "cpu": _cpu(),
         "physical_cores": physical_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "gpu": _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
+        "gpu": _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
         "os": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "git_revision": _said("git", "rev-parse", "HEAD"),
+        "git_revision": _output("git", "rev-parse", "HEAD"),
         "git_dirty": None if changes is None else bool(changes),
         "date": date.today().isoformat(),
     }
 
 
 def save(name: str, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Writes `results/<name>.json`, the rows and the machine they come from, and returns where."""
+    """Writes the rows and a description of this machine to `results/<name>.json` and returns its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     text = json.dumps({"machine": describe(), "rows": rows}, indent=1, ensure_ascii=False)
@@ -57,8 +57,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _said(*command: str) -> str | None:
-    """What a command prints, None where it is not there or fails."""
+def _output(*command: str) -> str | None:
+    """The output of a command; None if it is not installed or fails."""
     if shutil.which(command[0]) is None:
         return None
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from app.engine.engine import Prediction
-from app.engine.engine import Utterance as Input
+from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model
 from app.store.manifest import (
-    HEARD,
-    Heard,
+    AVAILABLE,
+    Available,
     Manifest,
     Temperatures,
 )
 from training.corpora.labels import MEAN_AROUSAL
 from training.data.utterance import Utterance
 from training.evaluation.answers import Answered, EvaluationError
-from training.evaluation.evaluate import calibrate, evaluate, fit_temperatures
+from training.evaluation.calibration import calibrate, fit_temperatures
 from training.evaluation.figures import (
     by_gender,
     emotion_figures,
@@ -29,6 +28,7 @@ from training.evaluation.figures import (
 )
 from training.evaluation.measure import (
     Measurement,
+    evaluate,
     has_ratings,
     measure,
     parts,
@@ -206,7 +206,7 @@ def test_a_corpus_of_two_scripts_is_two_parts() -> None:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> list[Utterance]:
-    """Rated talk of six speakers, voices without words or ratings, reviews with valence alone."""
+    """Rated talk of six speakers, clips without transcripts or ratings, reviews with valence alone."""
     path = tmp_path_factory.mktemp("corpus") / "a.wav"
     path.write_bytes(wav)
     talk = [
@@ -224,21 +224,21 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> list[Utteran
         )
         for k in range(36)
     ]
-    voices = [
-        Utterance(id=f"voice{k}", corpus="voices", audio=path, emotion=name, arousal=MEAN_AROUSAL[name], split="test")
+    clips = [
+        Utterance(id=f"clip{k}", corpus="clips", audio=path, emotion=name, arousal=MEAN_AROUSAL[name], split="test")
         for k, name in enumerate(("sad", "angry") * 3)
     ]
     reviews = [
         Utterance(id=f"review{k}", corpus="reviews", transcript="고마워요", valence=1 + k % 5, split="test")
         for k in range(9)
     ]
-    return [*talk, *voices, *reviews]
+    return [*talk, *clips, *reviews]
 
 
 def test_every_utterance_is_asked_only_what_can_be_judged(model: Model, corpus: list[Utterance]) -> None:
-    asked: list[Input] = []
+    asked: list[ModelInput] = []
 
-    def predict(batch: Sequence[Input]) -> list[Prediction]:
+    def predict(batch: Sequence[ModelInput]) -> list[Prediction]:
         asked.extend(batch)
         return model.predict(batch)
 
@@ -249,23 +249,23 @@ def test_every_utterance_is_asked_only_what_can_be_judged(model: Model, corpus: 
         "emotion of talk, text",
         "valence of talk",
         "emotion of talk, both",
-        "emotion of voices, audio",
-        "arousal of voices",
+        "emotion of clips, audio",
+        "arousal of clips",
         "valence of reviews",
     ]
     assert len(asked) == 3 * 30 + 6 + 9  # a review is read once
     assert figures["arousal of talk"].keys() >= {"ccc", "rmse", "pearson", "by_gender"}
-    assert figures["arousal of voices"].keys() >= {"auc"}
+    assert figures["arousal of clips"].keys() >= {"auc"}
     assert figures["emotion of talk, both"]["speakers"] == figures["emotion of talk, both"]["speakers_met"] == 6
-    assert figures["emotion of voices, audio"]["speakers_met"] == 0
+    assert figures["emotion of clips, audio"]["speakers_met"] == 0
 
 
-def test_voices_of_one_side_have_no_order(model: Model, corpus: list[Utterance]) -> None:
-    angry = [u for u in corpus if u.corpus == "voices" and u.emotion == "angry"]
-    assert [measurement.name for measurement in measure(model, angry, "test")] == ["emotion of voices, audio"]
+def test_clips_of_one_side_have_no_order(model: Model, corpus: list[Utterance]) -> None:
+    angry = [u for u in corpus if u.corpus == "clips" and u.emotion == "angry"]
+    assert [measurement.name for measurement in measure(model, angry, "test")] == ["emotion of clips, audio"]
 
 
-def test_a_file_that_cannot_be_heard_is_named(model: Model, corpus: list[Utterance], tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_decoded_is_named(model: Model, corpus: list[Utterance], tmp_path: Path) -> None:
     broken = tmp_path / "broken.wav"
     missing = corpus[0].model_copy(update={"audio": broken})
     with pytest.raises(EvaluationError, match=r"broken\.wav of utterance talk0"):
@@ -275,44 +275,46 @@ def test_a_file_that_cannot_be_heard_is_named(model: Model, corpus: list[Utteran
         evaluate(model, [missing])
 
 
-def spoken(heard: Heard, sureness: float, temperature: float = 1.0) -> Measurement:
+def measured(available: Available, sureness: float, temperature: float = 1.0) -> Measurement:
     """Answers of a model whose logits are `sureness` times what would be right, given at its `temperature`."""
     random = np.random.default_rng(3)
     logits = random.standard_normal((4000, 5))
     emotions = [CLASSES[random.choice(5, p=p)] for p in softmax(logits)]
     said = answered(emotions, softmax(sureness * logits, temperature))
-    return Measurement("emotion", "c", heard, said, CLASSES, temperature)
+    return Measurement("emotion", "c", available, said, CLASSES, temperature)
 
 
-def test_what_is_heard_has_its_own_temperature_whatever_it_was_answered_at() -> None:
+def test_each_modality_has_its_own_temperature_whatever_it_was_answered_at() -> None:
     arousal = Measurement("arousal order", "c", "audio", answered(["sad", "angry"]), CLASSES, 1.0)
-    found = fit_temperatures([spoken("audio", 3.0), spoken("text", 0.5, 0.7), spoken("both", 2.0, 4.0), arousal])
-    assert [found.of(heard) for heard in HEARD] == pytest.approx([3.0, 0.5, 2.0], rel=0.1)
+    found = fit_temperatures([measured("audio", 3.0), measured("text", 0.5, 0.7), measured("both", 2.0, 4.0), arousal])
+    assert [found.of(available) for available in AVAILABLE] == pytest.approx([3.0, 0.5, 2.0], rel=0.1)
 
 
 def test_answers_of_several_models_are_fitted_together() -> None:
-    first, second = spoken("both", 2.0, 3.0), spoken("both", 4.0)
+    first, second = measured("both", 2.0, 3.0), measured("both", 4.0)
     pooled = fit_temperatures([first, second]).both
     assert fit_temperatures([first]).both < pooled < fit_temperatures([second]).both
 
 
-def test_what_was_never_heard_has_the_temperature_of_all_answers() -> None:
-    found = fit_temperatures([spoken("audio", 3.0), spoken("text", 1.0)])
+def test_a_modality_without_answers_has_the_temperature_of_all_answers() -> None:
+    found = fit_temperatures([measured("audio", 3.0), measured("text", 1.0)])
     assert found.text < found.both < found.audio
     assert fit_temperatures([]) == Temperatures(audio=1, text=1, both=1)
 
 
 def test_calibration_asks_the_validation_utterances_in_every_way(model: Model, corpus: list[Utterance]) -> None:
     """Two of the six are neutral: whoever says so of all, and how surely, is right to be sure by a third."""
-    sure: dict[Heard, float] = {"audio": 0.6, "text": 0.9, "both": 1 / 3}
+    sure: dict[Available, float] = {"audio": 0.6, "text": 0.9, "both": 1 / 3}
 
-    def predict(batch: Sequence[Input]) -> list[Prediction]:
-        neutral = [sure[item.heard] for item in batch]
+    def predict(batch: Sequence[ModelInput]) -> list[Prediction]:
+        neutral = [sure[item.available] for item in batch]
         return [Prediction(3.0, 3.0, (p, *[(1 - p) / 4] * 4)) for p in neutral]
 
     found = calibrate(replace(model, runners=[predict]), corpus)
-    by_own_temperature = {heard: found.of(heard) / model.manifest.emotion.temperature.of(heard) for heard in HEARD}
-    right = {heard: np.log(4 * p / (1 - p)) / np.log(2) for heard, p in sure.items()}
+    by_own_temperature = {
+        available: found.of(available) / model.manifest.emotion.temperature.of(available) for available in AVAILABLE
+    }
+    right = {available: np.log(4 * p / (1 - p)) / np.log(2) for available, p in sure.items()}
     assert by_own_temperature == pytest.approx(right, rel=0.02)
     assert calibrate(model, [u for u in corpus if u.split == "test"]) == Temperatures(audio=1, text=1, both=1)
 
@@ -326,4 +328,4 @@ def test_the_card_tells_the_figures_and_who_was_met(model: Model, corpus: list[U
     assert f"| valence of reviews | 9 | CCC {figures['valence of reviews']['ccc']:.3f} [" in text
     assert " u] | chance 0.5; angry and happy against sad and neutral |" in text
     assert "Speakers of `emotion of talk, both` are in training too" in text
-    assert "Speakers of `emotion of voices" not in text
+    assert "Speakers of `emotion of clips" not in text

@@ -1,7 +1,7 @@
-"""A service as a tree of processes: started, waited for, weighed and stopped. Linux only, as it reads /proc.
+"""Starts a service, waits for it, and measures and stops its whole process tree. Linux only: it reads /proc.
 
-The processes of a tree are told by a mark in their environment, which children inherit wherever they move to: some
-frameworks start daemons that leave their parent. Children that were given another environment are told by their parent.
+Processes of a tree share a mark in their environment. Children inherit it even as daemons that leave their parent, as
+some frameworks start them; children with another environment are found by their parent.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from client import Address, Pool
+from .client import Address, Pool
 
 _MARK = "BENCHMARK_SERVICE"
 _STOPPING_S = 20.0
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on just now."""
+    """A port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -31,17 +31,17 @@ def free_port() -> int:
 
 
 class Service:
-    """`command` listens on `port` of 127.0.0.1 some time after it was started. Use it in a `with`."""
+    """A command that listens on `port` of 127.0.0.1 once it is up. Use it in a `with`."""
 
     def __init__(self, command: Sequence[str], port: int, environment: Mapping[str, str], folder: Path) -> None:
-        """Starts `command`, which writes what it likes, its log too, into `folder`."""
+        """Starts `command` in `folder`, which also gets its log."""
         self.address: Address = ("127.0.0.1", port)
         self._log = folder / f"{port}.log"
         self._mark = f"{_MARK}={uuid.uuid4().hex}"
         self._started = time.perf_counter()
         marked = {**os.environ, **environment, _MARK: self._mark.partition("=")[2]}
         with self._log.open("wb") as file:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command, env=marked, cwd=folder, stdout=file, stderr=file, start_new_session=True
             )
 
@@ -49,34 +49,34 @@ class Service:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
+        self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOPPING_S)
+            self.process.wait(_STOPPING_S)
         while left := self.pids():
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self._process.poll()  # or it stays as a zombie
+            self.process.poll()  # otherwise it stays a zombie
             time.sleep(0.05)
 
     def wait(self, request: bytes, timeout_s: float = 120.0) -> float:
-        """Sends `request` until it is answered with 200; seconds since the start. Raises RuntimeError if it never is.
+        """Sends `request` until the answer is 200; the seconds since the start. Raises RuntimeError on timeout.
 
-        The connection is made anew each time, and given up where the answer takes long.
+        Each try makes a new connection.
         """
-        while self._process.poll() is None and time.perf_counter() - self._started < timeout_s:
+        while self.process.poll() is None and time.perf_counter() - self._started < timeout_s:
             if asyncio.run(_ask(self.address, request)) == "200":
                 return time.perf_counter() - self._started
             time.sleep(0.02)
         raise RuntimeError(f"The service does not answer:\n{self._log.read_text(errors='replace')[-4000:]}")
 
     def pids(self) -> list[int]:
-        """Of all processes of the tree: those with the mark, and their children, which may have another environment."""
+        """The ids of all processes of the tree: those with the mark and their descendants."""
         marked, parents = set(), {}
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
                 with suppress(OSError):
-                    # The name, in brackets, may hold anything; behind it come the state and the parent.
+                    # The name, in brackets, may hold any character; after it come the state and the parent.
                     parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
                     if self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
                         marked.add(int(folder.name))
@@ -85,8 +85,8 @@ class Service:
         return sorted(marked)
 
     def memory(self) -> dict[str, float]:
-        """MB: `rss` and `peak_rss` of the first process, and `tree` of all, where a page that n share counts 1/n."""
-        first = _kilobytes(Path(f"/proc/{self._process.pid}/status"))
+        """In MB: `rss` and `peak_rss` of the first process; `tree` of all, a page shared by n counts 1/n (PSS)."""
+        first = _kilobytes(Path(f"/proc/{self.process.pid}/status"))
         tree = 0
         for pid in self.pids():
             with suppress(OSError):

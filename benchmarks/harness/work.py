@@ -1,11 +1,10 @@
-"""Floating-point operations of a graph, counted from what onnxruntime ran: a multiplication and an addition are two.
+"""Counts a graph's floating-point operations from what onnxruntime ran. A multiplication and an addition are two.
 
-Counted are the products: matrix products, convolutions, recurrent layers and attention, from the shapes in
-onnxruntime's profile. Element-wise work, norms and softmax are not. A product that this file does not know is an error,
-so nothing is left out in silence.
+It counts products (matrix products, convolutions, recurrent layers and attention), from the shapes in onnxruntime's
+profile, and not element-wise work, norms or softmax. An unknown product is an error, so that none is left out silently.
 
-The graph runs as it is written, its constants folded, without onnxruntime's other rewriting: some layouts pad
-channels, and nobody asked for that work. 8-bit operations count as the float operations that they stand for.
+The graph runs with its constants folded but without onnxruntime's other optimisations, because some layouts pad
+channels, which is not useful work. 8-bit operations count as the float operations that they replace.
 """
 
 import json
@@ -21,17 +20,17 @@ from numpy.typing import NDArray
 
 Feeds = dict[str, NDArray[Any]]
 Shape = Sequence[int]
-Shapes = Sequence[Shape]  # of the inputs that are given, or of the outputs
+Shapes = Sequence[Shape]  # of a node's inputs or outputs
 
-MOST_EVENTS = 1_000_000  # onnxruntime drops those beyond
+MOST_EVENTS = 1_000_000  # onnxruntime drops any more
 
 
 class UnknownProduct(Exception):
-    """A node that multiplies in a way this file cannot count; the message names it."""
+    """A node multiplies in a way that this file cannot count; the message names it."""
 
 
 def flops(graph: Path, *feeds: Feeds) -> int:
-    """Operations of running `graph` once on each of `feeds`. Raises UnknownProduct."""
+    """The operations of running `graph` once on each of `feeds`. Raises UnknownProduct."""
     return sum(
         _of_node(event["args"]["op_name"], _shapes(event, "input"), _shapes(event, "output"))
         for event in _profile(graph, feeds)
@@ -53,7 +52,7 @@ def _profile(graph: Path, feeds: Sequence[Feeds]) -> list[dict[str, Any]]:
             session.run(None, given)
         events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     if len(events) >= MOST_EVENTS:
-        raise ValueError(f"{graph} on {len(feeds)} inputs overflows the profile; give fewer.")
+        raise ValueError(f"{graph} on {len(feeds)} inputs overflows the profile; pass fewer.")
     return events
 
 
@@ -70,18 +69,18 @@ def _of_node(op: str, inputs: Shapes, outputs: Shapes) -> int:
 
 
 def _matrix_product(op: str, inputs: Shapes, outputs: Shapes) -> int:
-    """[..., M, K] x [K, N], the weight in whatever form: K is the activation's last dimension."""
+    """[..., M, K] x [K, N], whatever the format of the weight: K is the activation's last dimension."""
     return 2 * prod(outputs[0]) * inputs[0][-1]
 
 
 def _gemm(op: str, inputs: Shapes, outputs: Shapes) -> int:
-    """Either operand may be transposed: [M, K] has K = size / M, whichever comes first."""
+    """Either operand may be transposed: K of [M, K] or [K, M] is its size / M."""
     rows, columns = outputs[0]
     return 2 * columns * prod(inputs[0]) if rows else 0
 
 
 def _fused_product(op: str, inputs: Shapes, outputs: Shapes) -> int:
-    """As a matrix product, but the last two dimensions of the first operand may be exchanged."""
+    """A matrix product whose first operand may have its last two dimensions swapped."""
     if len(inputs[0]) < 2 or len(inputs[1]) < 2:
         return _matrix_product(op, inputs, outputs)
     rows = outputs[0][-2]
@@ -89,18 +88,18 @@ def _fused_product(op: str, inputs: Shapes, outputs: Shapes) -> int:
 
 
 def _convolution(op: str, inputs: Shapes, outputs: Shapes) -> int:
-    """Weight [out, in / groups, kernel...]: each value that comes out takes one filter."""
+    """Weight [out, in / groups, kernel...]: each output value takes one filter."""
     return 2 * prod(outputs[0]) * prod(inputs[1][1:])
 
 
 def _recurrent(op: str, inputs: Shapes, outputs: Shapes) -> int:
-    """x [time, batch, width] and the weights of all gates on the input and on the state, of every direction."""
+    """x [time, batch, width]; weights of all gates and directions, on the input and on the state."""
     x, weight, recurrence = inputs[:3]
     return 2 * prod(x[:-1]) * (prod(weight) + prod(recurrence))
 
 
 def _attention(op: str, inputs: Shapes, outputs: Shapes) -> int:
-    """Query, key and value ready made, [batch, time, width] or [batch, heads, time, width of one]."""
+    """Query, key and value as inputs, [batch, time, width] or [batch, heads, time, width of a head]."""
     query, key = inputs[:2]
     if len(outputs) > 1 or len(query) not in (3, 4) or len(key) not in (3, 4):
         raise UnknownProduct(f"{op} of {inputs} packs its operands, or keeps a past, which is not counted yet.")
@@ -108,7 +107,7 @@ def _attention(op: str, inputs: Shapes, outputs: Shapes) -> int:
 
 
 def _attention_from_input(op: str, inputs: Shapes, outputs: Shapes) -> int:
-    """`Attention` is two operators. onnxruntime's makes query, key and value of one input: its weight is a matrix."""
+    """`Attention` names two operators. onnxruntime's makes query, key and value of one input by a matrix."""
     x, weight = inputs[:2]
     if len(weight) != 2:
         return _attention(op, inputs, outputs)

@@ -1,4 +1,4 @@
-"""What clients send: WAV files and transcripts of given lengths, made up, and the requests that carry them."""
+"""Synthetic WAV files and transcripts of given lengths, and the HTTP requests that carry them."""
 
 import io
 from collections.abc import Sequence
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import soundfile
-from client import predict_request
-from lengths import FIRST_WORD, SAMPLE_RATE, Length, make
 
+from app.audio.decode import SAMPLE_RATE
 from app.text import TextTokenizer
+
+from ..harness.client import predict_request
+from .lengths import FIRST_WORD, Length, make
 
 SENTENCES = (
     "오늘 정말 고마워요 덕분에 너무 즐거웠어요",
@@ -29,12 +31,12 @@ class Spoken:
     transcript: str
 
     def request(self) -> bytes:
-        """The HTTP request that sends it."""
+        """The HTTP request that carries it."""
         return predict_request(self.wav, self.transcript)
 
 
 def speak(lengths: Sequence[Length], tokenizer: TextTokenizer) -> list[Spoken]:
-    """One utterance for each of `lengths`, all different, the same every time."""
+    """An utterance for each of `lengths`, all different, the same in every run."""
     return [
         Spoken(_wav(length.seconds, seed), transcript(length.tokens, tokenizer, seed))
         for seed, length in enumerate(lengths)
@@ -42,7 +44,7 @@ def speak(lengths: Sequence[Length], tokenizer: TextTokenizer) -> list[Spoken]:
 
 
 def transcript(tokens: int, tokenizer: TextTokenizer, seed: int = 0) -> str:
-    """Words that `tokenizer` makes `tokens` tokens of, special ones included, or a few more: words are not cut."""
+    """Words that make `tokens` tokens, special ones included, or a few more, because words are not cut."""
     words: list[str] = []
     waiting: list[str] = []
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""A server that only reads requests and answers 200 with a fixed body: what the load generator is timed against."""
+"""A server that reads requests and answers 200 with a fixed body. The load generator's own limit is measured on it."""
 
 import asyncio
 from multiprocessing.connection import Connection
@@ -10,7 +10,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:
 class _Sink(asyncio.Protocol):
     def __init__(self) -> None:
         self._head = b""
-        self._left = 0  # bytes of the body still to come
+        self._left = 0  # bytes of the body that have not arrived
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -29,12 +29,12 @@ class _Sink(asyncio.Protocol):
             self._transport.write(_ANSWER)
 
 
-def sink(told: "Connection[tuple[str, int], None]") -> None:
-    """Serves until the process ends. Sends the address, once there is one, to `told`."""
+def sink(pipe: "Connection[tuple[str, int], None]") -> None:
+    """Serves until the process ends; sends its address to `pipe` first."""
 
     async def serve() -> None:
         server = await asyncio.get_running_loop().create_server(_Sink, "127.0.0.1", 0)
-        told.send(server.sockets[0].getsockname())
+        pipe.send(server.sockets[0].getsockname())
         await server.serve_forever()
 
     asyncio.run(serve())

@@ -1,4 +1,4 @@
-"""The most that onnxruntime gets out of this machine: one large matrix product, its weights constant."""
+"""The peak rate that onnxruntime reaches on this machine, from large matrix products with constant weights."""
 
 import statistics
 import time
@@ -11,16 +11,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.settings import Precision, Provider
 
-SIZE: dict[Provider, int] = {"cpu": 1024, "cuda": 4096}  # of the square matrices
-WEIGHTS: dict[Provider, int] = {"cpu": 16, "cuda": 4}  # different ones in turn, so that no cache holds the next
+SIZE: dict[Provider, int] = {"cpu": 1024, "cuda": 4096}  # rows and columns of the matrices
+WEIGHTS: dict[Provider, int] = {"cpu": 16, "cuda": 4}  # multiplied by in turn, so that no cache holds the next
 RUNS = 7
 ZERO_POINT = 128  # of the 8-bit activations
 
 
 def matmul_ceiling(precision: Precision, threads: int, provider: Provider = "cpu") -> float | None:
-    """Billions of operations a second, the median of some runs: MatMul in fp32 and fp16, MatMulInteger of u8 and s8.
+    """Billions of operations per second, the median of `RUNS`: MatMul in fp32 and fp16, MatMulInteger of u8 and s8.
 
-    None where onnxruntime has no such product on `provider`: fp16 on a CPU, int8 on a GPU.
+    None if onnxruntime has no such product on `provider`: fp16 on a CPU, int8 on a GPU.
     """
     if (precision, provider) in (("fp16", "cpu"), ("int8", "cuda")):
         return None
@@ -76,7 +76,7 @@ _TYPES: dict[Precision, tuple[Any, Any, Any]] = {
     "fp16": (np.float16, np.float16, np.float16),
     "int8": (np.uint8, np.int8, np.int32),
 }
-"""Of the activation, the weight and the result."""
+"""Types of the activation, the weight and the result."""
 
 
 def _graph(precision: Precision, weights: list[NDArray[Any]]) -> bytes:
@@ -94,6 +94,6 @@ def _graph(precision: Precision, weights: list[NDArray[Any]]) -> bytes:
         [helper.make_tensor_value_info(f"y{index}", result, shape) for index in range(len(weights))],
         initialisers,
     )
-    # onnx writes a newer file format by default than some releases of onnxruntime read.
+    # onnx's default file format is newer than some releases of onnxruntime can read.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     return bytes(model.SerializeToString())

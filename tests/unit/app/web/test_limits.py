@@ -1,0 +1,69 @@
+"""A refused request is told the limit that is set, not the default one."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from starlette.types import Message
+
+from app.settings import Settings
+from app.telemetry.metrics import Metrics
+from app.web.limits import UploadMiddleware
+from app.web.observe import ObserveMiddleware
+from app.web.problems import add_handlers
+
+
+def problem(settings: Settings, *parts: bytes, **headers: str) -> dict[str, Any]:
+    """The answer to a request of which `parts` arrive, and then nothing more."""
+    app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
+
+    @app.post("/predict")
+    async def predict(request: Request) -> None:
+        await request.body()
+
+    metrics = Metrics(max_queue=1)
+    add_handlers(app)
+    app.add_middleware(UploadMiddleware, settings=settings, admit=lambda scope: None, metrics=metrics)
+    app.add_middleware(ObserveMiddleware, metrics=metrics)
+    arriving: list[Message] = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if not arriving:
+            await asyncio.Event().wait()
+        return arriving.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": named}
+    asyncio.run(app(scope, receive, send))
+    found: dict[str, Any] = json.loads(sent[1]["body"])
+    return found
+
+
+@pytest.mark.parametrize("headers", [{"content_length": "1500001"}, {}])
+def test_a_body_that_is_too_large(headers: dict[str, str]) -> None:
+    found = problem(Settings(max_body_bytes=1_500_000), b"x" * 1_000_000, b"x" * 500_001, **headers)
+    assert (found["code"], found["detail"][:45]) == ("body_too_large", "The request may have at most 1.5 MB. Send one")
+
+
+def test_a_body_that_is_too_slow() -> None:
+    found = problem(Settings(upload_timeout_s=0.05), b"x")
+    assert (found["code"], found["detail"][:45]) == ("upload_too_slow", "The request must arrive whole within 0.05 s. ")
+
+
+def test_a_deadline_before_the_body_has_arrived() -> None:
+    assert problem(Settings(), b"x", x_request_timeout="0.05")["code"] == "deadline_exceeded"
+
+
+def test_more_than_all_bodies_may_hold() -> None:
+    assert problem(Settings(max_upload_bytes=10), b"x" * 11)["code"] == "uploads_full"
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan", "inf"])
+def test_a_timeout_that_is_no_number_of_seconds(given: str) -> None:
+    assert problem(Settings(), b"", x_request_timeout=given)["code"] == "timeout_invalid"

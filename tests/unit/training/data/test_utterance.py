@@ -1,0 +1,41 @@
+"""`utterances.jsonl`: what is written is read again, and what cannot be read is named."""
+
+from pathlib import Path
+
+import pytest
+
+from training.data.utterance import UTTERANCES_FILE, Utterance, UtterancesError, read_utterances, write_utterances
+
+
+def test_audio_is_relative_to_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "data" / UTTERANCES_FILE
+    given = [Utterance(id="a", corpus="c", audio=Path("a.wav")), Utterance(id="b", corpus="c", transcript="좋아")]
+    assert write_utterances(path, given) == 2
+    first, second = read_utterances(path)
+    assert first.audio == path.parent / "a.wav"
+    assert second == given[1]
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / UTTERANCES_FILE
+    path.write_text('{"id": "a", "corpus": "c"}\n{"id": "b"}\n', encoding="utf-8")
+    with pytest.raises(UtterancesError, match=r"utterances\.jsonl, line 2: .*\ncorpus"):
+        list(read_utterances(path))
+
+
+def test_an_older_folder_gets_a_sentence(tmp_path: Path) -> None:
+    older = tmp_path / "manifest.jsonl"
+    older.write_text('{"id": "a", "corpus": "c"}\n', encoding="utf-8")
+    path = tmp_path / UTTERANCES_FILE
+    with pytest.raises(UtterancesError) as caught:
+        list(read_utterances(path))
+    assert str(caught.value) == (
+        f"{older} is now called utterances.jsonl: rename it, or run `maeum-train prepare` again."
+    )
+    older.rename(path)
+    assert [utterance.id for utterance in read_utterances(path)] == ["a"]
+
+
+def test_a_folder_with_neither_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UtterancesError, match=r"utterances\.jsonl cannot be read: No such file"):
+        list(read_utterances(tmp_path / UTTERANCES_FILE))
