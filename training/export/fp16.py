@@ -4,7 +4,9 @@ onnxruntime's own converter does not serve: it rounds to float16 all that passes
 waveform and its spectrum included. `training.export.shared_weights` keeps the weights out of the graphs.
 """
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -17,12 +19,17 @@ FRONT_END = "/features/"  # scope of the audio front-end: the power of speech sp
 RECURRENT = ("GRU", "LSTM")  # their error would accumulate over the frames, and the CPU has no kernel for them
 
 
-def convert_fp16(fp32: dict[GraphName, Path], folder: Path) -> dict[GraphName, Path]:
-    """Writes the graphs in float16, except for front-end and recurrent layers, and returns their paths."""
+def convert_fp16(
+    fp32: dict[GraphName, Path], folder: Path, beyond: Mapping[GraphName, Collection[str]] = MappingProxyType({})
+) -> dict[GraphName, Path]:
+    """Writes the graphs in float16, except for front-end and recurrent layers, and returns their paths.
+
+    `beyond` names values of each graph that float16 cannot hold: the nodes that make or read them stay in float32, too.
+    """
     paths: dict[GraphName, Path] = {}
     for name, path in fp32.items():
         paths[name] = folder / f"{name}.fp16.onnx"
-        onnx.save(_Conversion(onnx.load(path)).model, paths[name])
+        onnx.save(_Conversion(onnx.load(path), beyond.get(name, ())).model, paths[name])
     return paths
 
 
@@ -40,8 +47,9 @@ def rounded_values(model: ModelProto) -> list[str]:
 class _Conversion:
     """`model` in float16, except for the nodes that stay in float32, with a cast wherever the two meet."""
 
-    def __init__(self, model: ModelProto) -> None:
+    def __init__(self, model: ModelProto, beyond: Collection[str] = ()) -> None:
         self.model = model
+        self.beyond = frozenset(beyond)
         graph = model.graph
         inferred = infer_shapes(model, strict_mode=True).graph
         values = (*inferred.input, *inferred.value_info, *inferred.output)
@@ -64,7 +72,8 @@ class _Conversion:
         graph.initializer.extend(self.used)
 
     def _convert(self, node: NodeProto) -> None:
-        kept = node.name.startswith(FRONT_END) or node.op_type in RECURRENT
+        values = {name.removesuffix(".inner") for name in (*node.input, *node.output)}
+        kept = node.name.startswith(FRONT_END) or node.op_type in RECURRENT or not values.isdisjoint(self.beyond)
         wanted = TensorProto.FLOAT if kept else TensorProto.FLOAT16
         node.input[:] = [self._as(name, wanted) for name in node.input]
         self.type.update(dict.fromkeys((name for name in node.output if name in self.floats), wanted))

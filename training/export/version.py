@@ -112,8 +112,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
         paths["int8"] = quantise_int8(fp32, folder)
         drifts["int8"] = reference.check(paths["int8"], "int8")
     if "fp16" in precisions:
-        reference.check_float16_range(fp32)
-        paths["fp16"] = convert_fp16(fp32, folder)
+        paths["fp16"] = convert_fp16(fp32, folder, reference.beyond_float16(fp32))
         if weights.is_file():
             share_weights(paths["fp16"].values(), weights)
         drifts["fp16"] = reference.check(paths["fp16"], "fp16")
