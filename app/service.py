@@ -17,14 +17,7 @@ from .audio.pool import Decoders
 from .engine.batcher import Batcher
 from .engine.engine import ModelInput, Prediction
 from .engine.load import Model, load_model
-from .errors import (
-    InternalError,
-    MaeumError,
-    NotReady,
-    QueueFull,
-    ReloadFailed,
-    traceback_without_values,
-)
+from .errors import InternalError, MaeumError, NotReady, QueueFull, ReloadFailed, traceback_without_values
 from .settings import Settings
 from .store.manifest import Manifest
 from .telemetry.metrics import Metrics

@@ -20,13 +20,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["app"]):
-    from app.audio.decode import (
-        MAX_SAMPLE_RATE,
-        MIN_SAMPLE_RATE,
-        SAMPLE_RATE,
-        Limits,
-        decode,
-    )
+    from app.audio.decode import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, SAMPLE_RATE, Limits, decode
     from app.errors import AudioError
 
 from tests.support import encoded  # noqa: E402

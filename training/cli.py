@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING
 from app import __version__
 from app.errors import MaeumError
 
-from .config import (
-    STAGES,
-    Config,
-    ConfigError,
-    load_preset,
-    preset_names,
-)
+from .config import STAGES, Config, ConfigError, load_preset, preset_names
 from .data.utterance import UTTERANCES_FILE, Utterance, read_utterances
 from .errors import TrainingError
 

@@ -18,12 +18,7 @@ import soundfile
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ..errors import (
-    AudioEmpty,
-    AudioTooLong,
-    AudioTooManyChannels,
-    AudioUndecodable,
-)
+from ..errors import AudioEmpty, AudioTooLong, AudioTooManyChannels, AudioUndecodable
 from . import libav
 from .level import to_mono, within_full_scale
 from .sniff import Container, skip_id3, sniff

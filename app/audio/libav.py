@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Never
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import (
-    AudioEmpty,
-    AudioFormatUnsupported,
-    AudioTooCostly,
-    AudioTooManyChannels,
-    AudioUndecodable,
-)
+from ..errors import AudioEmpty, AudioFormatUnsupported, AudioTooCostly, AudioTooManyChannels, AudioUndecodable
 from .sniff import Container
 
 if TYPE_CHECKING:

@@ -14,11 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ..errors import (
-    InferenceFailed,
-    NotReady,
-    traceback_without_values,
-)
+from ..errors import InferenceFailed, NotReady, traceback_without_values
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

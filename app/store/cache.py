@@ -18,14 +18,7 @@ from pathlib import Path
 from ..errors import ModelCorrupt, ModelNotFound, ModelUnreachable
 from .manifest import Manifest
 from .remote import MANIFEST_BYTES, RemoteStore
-from .versions import (
-    MANIFEST_FILE,
-    choose_version,
-    is_exact,
-    list_versions,
-    load_manifest,
-    verify,
-)
+from .versions import MANIFEST_FILE, choose_version, is_exact, list_versions, load_manifest, verify
 
 _log = logging.getLogger(__name__)
 

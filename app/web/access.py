@@ -12,14 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from ..errors import (
-    KeyMissing,
-    KeyNotAdmin,
-    KeyUnknown,
-    MaeumError,
-    RateLimited,
-    SettingsInvalid,
-)
+from ..errors import KeyMissing, KeyNotAdmin, KeyUnknown, MaeumError, RateLimited, SettingsInvalid
 from ..settings import Settings
 from .keys import Key, KeyRing
 from .problems import openapi_responses, problem_response

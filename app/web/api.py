@@ -26,14 +26,7 @@ from .forms import FormRoute
 from .limits import UploadMiddleware, while_wanted
 from .observe import ObserveMiddleware
 from .problems import PREDICT_ERRORS, add_handlers, openapi_responses
-from .schemas import (
-    Live,
-    ModelResponse,
-    PredictResponse,
-    Ready,
-    ReloadRequest,
-    ReloadResponse,
-)
+from .schemas import Live, ModelResponse, PredictResponse, Ready, ReloadRequest, ReloadResponse
 from .state import request_state
 
 _DESCRIPTION = """\

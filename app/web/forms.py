@@ -14,12 +14,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from ..errors import (
-    DuplicateField,
-    InvalidRequest,
-    MaeumError,
-    UnknownField,
-)
+from ..errors import DuplicateField, InvalidRequest, MaeumError, UnknownField
 
 # More parts than a valid form has, so that its error can be named; few enough to cost nothing.
 MAX_PARTS = 16

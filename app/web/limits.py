@@ -12,15 +12,7 @@ from typing import Any, TypeVar
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import (
-    BodyTooLarge,
-    ClientGone,
-    DeadlineExceeded,
-    MaeumError,
-    TimeoutInvalid,
-    UploadsFull,
-    UploadTooSlow,
-)
+from ..errors import BodyTooLarge, ClientGone, DeadlineExceeded, MaeumError, TimeoutInvalid, UploadsFull, UploadTooSlow
 from ..settings import Settings
 from ..telemetry.metrics import Metrics
 from .forms import Refusal

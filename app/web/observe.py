@@ -16,19 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import (
-    ClientGone,
-    InternalError,
-    NotReady,
-    traceback_without_values,
-)
+from ..errors import ClientGone, InternalError, NotReady, traceback_without_values
 from ..telemetry import logs
-from ..telemetry.metrics import (
-    METHODS,
-    OTHER_METHOD,
-    STAGES,
-    Metrics,
-)
+from ..telemetry.metrics import METHODS, OTHER_METHOD, STAGES, Metrics
 from ..telemetry.tracing import (
     RequestSpan,
     SpanContext,

@@ -2,12 +2,7 @@
 
 from pathlib import Path
 
-from ..corpora.kemdy20_annotation import (
-    Annotation,
-    Choices,
-    label_of,
-    read_annotations,
-)
+from ..corpora.kemdy20_annotation import Annotation, Choices, label_of, read_annotations
 from ..corpora.kemdy20_release import annotation_files
 from ..corpora.tally import Report
 

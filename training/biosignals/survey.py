@@ -9,12 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..corpora.files import BrokenFileError
-from ..corpora.kemdy20_release import (
-    SIGNALS,
-    Signal,
-    sessions,
-    signal_files,
-)
+from ..corpora.kemdy20_release import SIGNALS, Signal, sessions, signal_files
 from ..corpora.tally import Report
 from .completeness import Completeness
 from .e4 import Recording, read_e4

@@ -10,26 +10,9 @@ from app.text import clean_transcript
 
 from ..data.utterance import Utterance
 from .files import BrokenFileError, duration_s, read_text
-from .kemdy20_annotation import (
-    Annotation,
-    Choices,
-    label_of,
-    read_annotations,
-)
-from .kemdy20_release import (
-    ANNOTATION,
-    RECORDINGS,
-    annotation_files,
-    find_release,
-    recording_files,
-    recording_folders,
-)
-from .splits import (
-    FOLDS,
-    SESSIONS_PER_FOLD,
-    fold_of,
-    session_split,
-)
+from .kemdy20_annotation import Annotation, Choices, label_of, read_annotations
+from .kemdy20_release import ANNOTATION, RECORDINGS, annotation_files, find_release, recording_files, recording_folders
+from .splits import FOLDS, SESSIONS_PER_FOLD, fold_of, session_split
 from .tally import Report
 
 CORPUS = "kemdy20"

@@ -13,12 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..features import (
-    HOP_LENGTH,
-    N_MELS,
-    TOP_DB,
-    delta,
-)
+from ..features import HOP_LENGTH, N_MELS, TOP_DB, delta
 
 Kind = Literal["swap", "mask", "mask_delete"]
 KINDS: tuple[Kind, ...] = ("swap", "mask", "mask_delete")

@@ -17,14 +17,7 @@ from app.text import TextTokenizer
 from ..config import Augmentation
 from ..errors import TrainingError
 from ..features import HOP_LENGTH
-from .augment import (
-    KINDS,
-    Band,
-    Kind,
-    delete_tokens,
-    draw_band,
-    swap_tokens,
-)
+from .augment import KINDS, Band, Kind, delete_tokens, draw_band, swap_tokens
 from .utterance import Utterance
 
 

@@ -16,12 +16,7 @@ from app.engine.load import Model, load_model
 from app.settings import Precision, Settings
 from app.store.manifest import Temperatures
 
-from ..data.microphone import (
-    Waveform,
-    over_telephone,
-    with_gain,
-    with_noise,
-)
+from ..data.microphone import Waveform, over_telephone, with_gain, with_noise
 from ..data.utterance import Utterance
 from ..metrics import softmax
 from .answers import Answered, answer

@@ -15,15 +15,7 @@ from app.store.manifest import AVAILABLE, Available
 from ..corpora.labels import MEAN_AROUSAL
 from ..data.utterance import Split, Utterance
 from .answers import Answered, answer, can
-from .figures import (
-    AROUSED,
-    CALM,
-    Figures,
-    by_gender,
-    emotion_figures,
-    order_figures,
-    score_figures,
-)
+from .figures import AROUSED, CALM, Figures, by_gender, emotion_figures, order_figures, score_figures
 
 Subject = Literal["emotion", "arousal", "arousal order", "valence"]
 SUBJECTS: tuple[Subject, ...] = ("emotion", "arousal", "arousal order", "valence")

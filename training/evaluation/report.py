@@ -11,15 +11,7 @@ from matplotlib.figure import Figure
 
 from ..data.utterance import Split
 from ..metrics import DRAWS
-from ..report import (
-    definitions,
-    heading,
-    note,
-    page,
-    paragraph,
-    picture,
-    table,
-)
+from ..report import definitions, heading, note, page, paragraph, picture, table
 from .figures import SEED, Figures
 from .glossary import GLOSSARY
 from .measure import Measurement

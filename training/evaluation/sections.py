@@ -4,22 +4,11 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
-from ..report import (
-    heading,
-    note,
-    paragraph,
-    table,
-)
+from ..report import heading, note, paragraph, table
 from .answers import Answered, Score, Unit
 from .figures import AROUSED, CALM, Figures
 from .measure import Measurement
-from .plots import (
-    plot_confusion,
-    plot_order,
-    plot_recall,
-    plot_reliability,
-    plot_scores,
-)
+from .plots import plot_confusion, plot_order, plot_recall, plot_reliability, plot_scores
 from .wording import FIGURE_TITLES, MODALITY_TITLES, with_interval
 
 Draw = Callable[[Figure, str, str, str], str]

@@ -14,14 +14,7 @@ from pathlib import Path
 from app.audio.decode import SAMPLE_RATE
 from app.engine.load import load_model
 from app.settings import Precision, Settings
-from app.store.manifest import (
-    AudioInput,
-    EmotionOutput,
-    GraphName,
-    Manifest,
-    StoredFile,
-    TextInput,
-)
+from app.store.manifest import AudioInput, EmotionOutput, GraphName, Manifest, StoredFile, TextInput
 from app.store.versions import MANIFEST_FILE
 
 from ..data.utterance import Utterance

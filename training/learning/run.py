@@ -8,22 +8,9 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from ..config import (
-    STAGES,
-    Config,
-    ConfigError,
-    Stage,
-)
+from ..config import STAGES, Config, ConfigError, Stage
 from ..data.utterance import Utterance
-from ..networks.files import (
-    CONFIG_FILE,
-    load_stage,
-    load_weights,
-    read_config,
-    save_config,
-    save_stage,
-    stage_file,
-)
+from ..networks.files import CONFIG_FILE, load_stage, load_weights, read_config, save_config, save_stage, stage_file
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE, load_encoder
 from ..networks.tokenizer import write_tokenizer

@@ -17,31 +17,16 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from ..config import Stage, StageConfig
-from ..data.batches import (
-    Batch,
-    Bucketed,
-    by_length,
-    loader,
-)
+from ..data.batches import Batch, Bucketed, by_length, loader
 from ..data.examples import DataError, Examples
 from ..data.utterance import Utterance
-from ..metrics import (
-    ccc,
-    confusion,
-    rmse,
-    uar,
-)
+from ..metrics import ccc, confusion, rmse, uar
 from ..networks.files import load_stage, save_stage
 from ..networks.networks import Networks
 from .loss import Learner, regression_loss, start_head
 from .predict import Predictions, predict
 from .resume import Checkpoint, Log
-from .stages import (
-    for_stage,
-    make_tokenizer,
-    repeated,
-    training_examples,
-)
+from .stages import for_stage, make_tokenizer, repeated, training_examples
 
 VALIDATION_BATCH = 32
 

@@ -10,20 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from transformers import PreTrainedModel
 
-from ..config import (
-    AudioConfig,
-    BlockConfig,
-    EmotionConfig,
-    TextConfig,
-)
+from ..config import AudioConfig, BlockConfig, EmotionConfig, TextConfig
 from ..features import N_MELS, LogMelDelta
 from .attention import attend
-from .pooling import (
-    MASKED,
-    AttentivePool,
-    MeanPool,
-    make_head,
-)
+from .pooling import MASKED, AttentivePool, MeanPool, make_head
 
 FREQUENCIES = N_MELS // 4  # after the two strided convolutions
 

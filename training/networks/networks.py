@@ -10,12 +10,7 @@ from transformers import PreTrainedModel
 from ..config import Config, ConfigError, Stage
 from ..data.augment import Band, mask_frequencies
 from ..data.batches import Batch
-from .model import (
-    AddedEmotion,
-    AudioArousal,
-    Emotion,
-    TextValence,
-)
+from .model import AddedEmotion, AudioArousal, Emotion, TextValence
 from .original import original_networks
 from .whisper import WhisperArousal
 

@@ -14,12 +14,7 @@ from tokenizers import Tokenizer
 from app.text import TextTokenizer
 
 from .kobert import build_tokenizer
-from .text_encoder import (
-    TOKENIZER,
-    TOKENIZER_FILE,
-    EncoderError,
-    find_encoder,
-)
+from .text_encoder import TOKENIZER, TOKENIZER_FILE, EncoderError, find_encoder
 
 MAX_UNKNOWN = 0.2  # a suitable tokenizer has 1 or 2 % on chat, a wrongly converted one 100 %
 CHECKED_WORDS = 10_000

@@ -17,19 +17,10 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, Whisper
 from app.audio.decode import SAMPLE_RATE
 
 from ..config import AudioConfig, AudioEncoderConfig
-from ..features import (
-    AMIN,
-    HOP_LENGTH,
-    frame_count,
-)
+from ..features import AMIN, HOP_LENGTH, frame_count
 from .model import Block
 from .pooling import MASKED, make_head
-from .text_encoder import (
-    WEIGHTS,
-    EncoderError,
-    find_encoder,
-    load_encoder_config,
-)
+from .text_encoder import WEIGHTS, EncoderError, find_encoder, load_encoder_config
 
 N_FFT = 400
 WHISPER_HOP = 160

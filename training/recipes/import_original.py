@@ -15,22 +15,11 @@ from transformers import BertConfig
 
 from app.settings import Precision
 
-from ..config import (
-    STAGES,
-    AudioConfig,
-    BlockConfig,
-    Config,
-    TextConfig,
-)
+from ..config import STAGES, AudioConfig, BlockConfig, Config, TextConfig
 from ..export.version import Release, export
 from ..networks.files import save_config, save_stage
 from ..networks.tokenizer import write_tokenizer
-from .original_weights import (
-    ALONE,
-    KOBERT,
-    build_networks,
-    read_checkpoints,
-)
+from .original_weights import ALONE, KOBERT, build_networks, read_checkpoints
 
 # Inside the published classifier the audio block runs with 4 heads, though it was trained with 6. Its weights fit both.
 COMBINED_HEADS, TRAINED_HEADS = 4, 6

@@ -20,13 +20,7 @@ from app.pipeline import predict
 from app.settings import Settings
 
 from ..config import STAGES, load_preset
-from ..data.utterance import (
-    UTTERANCES_FILE,
-    Split,
-    Utterance,
-    read_utterances,
-    write_utterances,
-)
+from ..data.utterance import UTTERANCES_FILE, Split, Utterance, read_utterances, write_utterances
 from ..export.version import Release, export
 from ..learning.train import train_stage
 from ..networks.files import save_config

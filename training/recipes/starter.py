@@ -20,14 +20,7 @@ from ..data.examples import Examples
 from ..data.utterance import Utterance
 from ..evaluation.crossvalidation import cross_validate
 from ..export.version import Release, export, new_version
-from ..learning.heads import (
-    Clips,
-    Transcripts,
-    embed_clips,
-    embed_transcripts,
-    train_arousal,
-    train_emotion,
-)
+from ..learning.heads import Clips, Transcripts, embed_clips, embed_transcripts, train_arousal, train_emotion
 from ..learning.run import new_networks, train
 from ..learning.stages import make_tokenizer
 from ..networks.files import load_stage, save_config, save_stage

@@ -13,13 +13,7 @@ from numpy.typing import NDArray
 
 from app.audio.decode import SAMPLE_RATE, Limits, decode
 from app.audio.sniff import skip_id3
-from app.errors import (
-    AudioEmpty,
-    AudioFormatUnsupported,
-    AudioTooLong,
-    AudioTooManyChannels,
-    AudioUndecodable,
-)
+from app.errors import AudioEmpty, AudioFormatUnsupported, AudioTooLong, AudioTooManyChannels, AudioUndecodable
 from app.settings import Settings
 from tests.support.damage import damaged
 

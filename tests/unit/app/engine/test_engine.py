@@ -10,12 +10,7 @@ from numpy.typing import NDArray
 
 from app.engine.engine import Engine, ModelInput
 from app.engine.session import Device, check_runtime, has_vnni
-from app.errors import (
-    InferenceFailed,
-    ModelCorrupt,
-    ProviderUnavailable,
-    RuntimeConflict,
-)
+from app.errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, RuntimeConflict
 from app.settings import Precision
 from app.store.manifest import Temperatures
 from app.store.versions import load_manifest

@@ -29,12 +29,7 @@ from onnx import external_data_helper, numpy_helper
 from app.cli import main
 from app.engine.engine import ModelInput
 from app.engine.load import load_model
-from app.errors import (
-    MaeumError,
-    ModelCorrupt,
-    ModelNotFound,
-    ModelUnreachable,
-)
+from app.errors import MaeumError, ModelCorrupt, ModelNotFound, ModelUnreachable
 from app.settings import Settings
 from app.store.cache import ModelCache
 from app.store.remote import RemoteStore, is_address

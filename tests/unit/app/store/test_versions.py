@@ -12,12 +12,7 @@ from app.engine.load import choose_precision, load_model, physical_cores
 from app.errors import ModelCorrupt, ModelNotFound
 from app.settings import Settings
 from app.store.manifest import Temperatures
-from app.store.versions import (
-    find_version,
-    list_versions,
-    load_manifest,
-    verify,
-)
+from app.store.versions import find_version, list_versions, load_manifest, verify
 from tests.support.damage import flip
 
 

@@ -11,12 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.telemetry.logs import (
-    Context,
-    JsonFormatter,
-    TextFormatter,
-    context,
-)
+from app.telemetry.logs import Context, JsonFormatter, TextFormatter, context
 from tests.support import ROOT
 
 SECRET = "a private transcript"

@@ -10,15 +10,7 @@ from typing import get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.answer import (
-    Answer,
-    AudioInfo,
-    Emotion,
-    ModelName,
-    Timing,
-    Warned,
-    WarningCode,
-)
+from app.answer import Answer, AudioInfo, Emotion, ModelName, Timing, Warned, WarningCode
 from app.telemetry.metrics import METHODS, STAGES, Metrics
 from app.web.problems import PREDICT_ERRORS
 from tests.support import ROOT

@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import SettingsInvalid
-from app.web.keys import (
-    Key,
-    KeyRing,
-    new_key,
-    print_new_key,
-)
+from app.web.keys import Key, KeyRing, new_key, print_new_key
 
 
 @pytest.fixture

@@ -12,12 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from app.errors import (
-    ClientGone,
-    DeadlineExceeded,
-    QueueFull,
-    RateLimited,
-)
+from app.errors import ClientGone, DeadlineExceeded, QueueFull, RateLimited
 from app.telemetry.logs import context
 from app.telemetry.metrics import Metrics
 from app.web.observe import ObserveMiddleware

@@ -8,13 +8,7 @@ import pytest
 from training.biosignals.clusters import CLUSTERS, cluster
 from training.biosignals.conclusions import on_clusters
 from training.biosignals.e4 import Floats, Recording
-from training.biosignals.shapes import (
-    POINTS,
-    Shape,
-    course,
-    shapes,
-    shuffled,
-)
+from training.biosignals.shapes import POINTS, Shape, course, shapes, shuffled
 from training.corpora.tally import Report
 
 ID = "Sess42_script01_User034M_{:03}"

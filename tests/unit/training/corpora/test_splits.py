@@ -2,13 +2,7 @@ from collections import Counter
 
 import pytest
 
-from training.corpora.splits import (
-    fold_of,
-    group_split,
-    original_split,
-    session_split,
-    stable_hash,
-)
+from training.corpora.splits import fold_of, group_split, original_split, session_split, stable_hash
 
 SESSIONS = range(1, 41)
 

@@ -8,13 +8,7 @@ import torch
 
 from app.text import TextTokenizer
 from training.config import Augmentation
-from training.data.batches import (
-    NO_CLASS,
-    Bucketed,
-    by_length,
-    collate,
-    loader,
-)
+from training.data.batches import NO_CLASS, Bucketed, by_length, collate, loader
 from training.data.examples import DataError, Examples, TrainingExamples
 from training.data.utterance import Utterance
 from training.recipes.smoke import TRANSCRIPTS, make_encoder

@@ -5,13 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.audio.decode import SAMPLE_RATE
-from training.data.microphone import (
-    at_speed,
-    over_telephone,
-    recorded_otherwise,
-    with_gain,
-    with_noise,
-)
+from training.data.microphone import at_speed, over_telephone, recorded_otherwise, with_gain, with_noise
 
 
 def tone(hertz: float, seconds: float = 0.5, level: float = 0.3) -> NDArray[np.float32]:

@@ -14,12 +14,7 @@ from training.data.utterance import Utterance
 from training.evaluation import crossvalidation
 from training.evaluation.answers import Answered
 from training.evaluation.calibration import fit_temperatures
-from training.evaluation.crossvalidation import (
-    RECORDINGS,
-    CrossValidation,
-    cross_validate,
-    pooled,
-)
+from training.evaluation.crossvalidation import RECORDINGS, CrossValidation, cross_validate, pooled
 from training.evaluation.measure import Measurement
 from training.metrics import ece, softmax
 

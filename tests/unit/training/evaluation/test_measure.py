@@ -10,41 +10,15 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model
-from app.store.manifest import (
-    AVAILABLE,
-    Available,
-    Manifest,
-    Temperatures,
-)
+from app.store.manifest import AVAILABLE, Available, Manifest, Temperatures
 from training.corpora.labels import MEAN_AROUSAL
 from training.data.utterance import Utterance
 from training.evaluation.answers import Answered, EvaluationError
 from training.evaluation.calibration import calibrate, fit_temperatures
-from training.evaluation.figures import (
-    by_gender,
-    emotion_figures,
-    order_figures,
-    score_figures,
-)
-from training.evaluation.measure import (
-    Measurement,
-    evaluate,
-    has_ratings,
-    measure,
-    parts,
-)
+from training.evaluation.figures import by_gender, emotion_figures, order_figures, score_figures
+from training.evaluation.measure import Measurement, evaluate, has_ratings, measure, parts
 from training.export.card import card
-from training.metrics import (
-    accuracy,
-    auc,
-    confusion,
-    ece,
-    intervals,
-    reliability,
-    resamples,
-    softmax,
-    weighted_f1,
-)
+from training.metrics import accuracy, auc, confusion, ece, intervals, reliability, resamples, softmax, weighted_f1
 
 CLASSES = ("neutral", "sad", "happy", "surprise", "angry")
 

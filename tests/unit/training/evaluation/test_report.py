@@ -16,12 +16,7 @@ import pytest
 from app.engine.engine import Prediction
 from app.engine.load import load_model
 from app.settings import Settings
-from training.data.utterance import (
-    Split,
-    Utterance,
-    read_utterances,
-    write_utterances,
-)
+from training.data.utterance import Split, Utterance, read_utterances, write_utterances
 from training.evaluation.answers import Answered, EvaluationError, model_input
 from training.evaluation.command import add_arguments, run
 from training.evaluation.folds import aggregate, fold_rows, write_folds

@@ -10,14 +10,7 @@ from training.config import EmotionConfig, load_preset
 from training.corpora.labels import MEAN_AROUSAL
 from training.data.utterance import Utterance
 from training.learning import heads
-from training.learning.heads import (
-    Clips,
-    Transcripts,
-    embed_clips,
-    fit_scale,
-    train_arousal,
-    train_emotion,
-)
+from training.learning.heads import Clips, Transcripts, embed_clips, fit_scale, train_arousal, train_emotion
 from training.metrics import ccc
 from training.networks.model import AddedEmotion
 from training.networks.networks import Networks

@@ -12,25 +12,14 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from app.text import TextTokenizer
-from training.config import (
-    AudioEncoderConfig,
-    ConfigError,
-    EmotionStageConfig,
-    Stage,
-    load_preset,
-)
+from training.config import AudioEncoderConfig, ConfigError, EmotionStageConfig, Stage, load_preset
 from training.data.augment import Band, mask_frequencies
 from training.data.batches import collate
 from training.data.examples import DataError, Example, Examples, TrainingExamples
 from training.data.utterance import Utterance
 from training.features import delta
 from training.learning import train as training_loop
-from training.learning.loss import (
-    Learner,
-    class_weights,
-    drop_modalities,
-    regression_loss,
-)
+from training.learning.loss import Learner, class_weights, drop_modalities, regression_loss
 from training.learning.predict import Predictions, predict
 from training.learning.resume import Checkpoint, Log
 from training.learning.run import train

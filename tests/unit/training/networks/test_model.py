@@ -7,13 +7,7 @@ from transformers import BertConfig, BertModel
 
 from training.config import BlockConfig, Config, load_preset
 from training.features import HOP_LENGTH
-from training.networks.model import (
-    AudioArousal,
-    Block,
-    Emotion,
-    TextValence,
-    join,
-)
+from training.networks.model import AudioArousal, Block, Emotion, TextValence, join
 from training.networks.pooling import LastState
 
 WIDTH = 64

@@ -16,12 +16,7 @@ from transformers import BertConfig, BertModel
 from app.text import TextTokenizer
 from tests.support import SHARED
 from training.networks.kobert import SPECIAL, build_tokenizer
-from training.networks.text_encoder import (
-    TOKENIZER,
-    EncoderError,
-    find_encoder,
-    load_encoder,
-)
+from training.networks.text_encoder import TOKENIZER, EncoderError, find_encoder, load_encoder
 from training.networks.tokenizer import unknown_share, write_tokenizer
 
 KOBERT = SHARED / "kobert" / "kobert_sentencepiece.model"

@@ -16,12 +16,7 @@ from training.config import AudioConfig, AudioEncoderConfig, BlockConfig
 from training.export.onnx import export_graph
 from training.features import HOP_LENGTH
 from training.networks.text_encoder import EncoderError
-from training.networks.whisper import (
-    LogMel,
-    WhisperArousal,
-    load_pretrained,
-    whisper_config,
-)
+from training.networks.whisper import LogMel, WhisperArousal, load_pretrained, whisper_config
 
 MAX_FRAMES = 64
 LENGTHS = (1, 159, 320, 511, 512, 700, 9_000, 20_000)

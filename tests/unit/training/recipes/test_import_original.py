@@ -22,22 +22,11 @@ from app.engine.load import Model, load_model
 from app.pipeline import predict
 from app.settings import Settings
 from app.web.api import create_app
-from training.config import (
-    AudioConfig,
-    BlockConfig,
-    Config,
-    EmotionConfig,
-    TextConfig,
-)
+from training.config import AudioConfig, BlockConfig, Config, EmotionConfig, TextConfig
 from training.export.version import Release
 from training.networks.networks import Networks
 from training.networks.text_encoder import EncoderError
-from training.recipes.import_original import (
-    ABOUT,
-    add_arguments,
-    import_original,
-    run,
-)
+from training.recipes.import_original import ABOUT, add_arguments, import_original, run
 from training.recipes.original_weights import CheckpointError, build_networks, read_checkpoints
 
 WIDTH, FEED_FORWARD, RECURRENT = 96, 32, 8
