@@ -7,6 +7,7 @@ server       the service over HTTP
 overload     the service at many times its capacity
 faults       the service stopped, reloaded and killed under load
 compare      the service and other frameworks: LitServe, BentoML, Ray Serve
+curves       a `paper` training on a made-up KEMDy20, and its curves
 load         load on a service that is already running
 agree        agreement of an engine with the CPU in float32
 gpu.sh       agreement, then every figure, on a machine with a GPU

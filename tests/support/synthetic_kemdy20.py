@@ -4,7 +4,7 @@ Loudness and pitch follow the arousal of the label, the transcript follows its v
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,12 +63,15 @@ def write_tree(
     quirks: bool = True,
     biosignals: bool = False,
     duration_s: float = 0.4,
+    labels: Mapping[int, Sequence[str]] | None = None,
 ) -> Tree:
     """Writes `folder`/KEMDy20_v1_1. With `quirks` every session has a tie, a fear and a disqust, and the first session
     the broken and missing files, which takes at least 12 utterances a session; without, five clean classes in turn.
     The default sessions are in four folds: where fold 0 is tested, 1 tests, 9 validates, 17 and 25 train. With
     `biosignals` the second session lacks EDA, every other one has its files under Original/ and IBI as the wristband
-    exports it, every third one has dates for times, and with `quirks` the first file of TEMP is no table."""
+    exports it, every third one has dates for times, and with `quirks` the first file of TEMP is no table. `labels` are
+    those of each session's utterances, and go without quirks."""
+    quirks = quirks and labels is None
     if quirks and utterances_per_session < 12:
         raise ValueError("the irregularities need at least 12 utterances a session")
     rng = np.random.default_rng(seed)
@@ -78,9 +81,11 @@ def write_tree(
         recordings = tree.root / "wav" / f"Session{session:02}"
         recordings.mkdir(parents=True)
         rows = []
-        ids = [_segment_id(session, number, utterances_per_session) for number in range(utterances_per_session)]
+        given = None if labels is None else labels[session]
+        count = utterances_per_session if given is None else len(given)
+        ids = [_segment_id(session, number, count) for number in range(count)]
         for number, id_ in enumerate(ids):
-            label = _label(number) if quirks else FIVE[number % 5]
+            label = given[number] if given else _label(number) if quirks else FIVE[number % 5]
             tree.labels[id_] = label
             emotions = label.split(";")
             arousal, valence, transcript = EMOTIONS[emotions[0]]

@@ -69,7 +69,7 @@ def smoke(folder: Path) -> dict[str, object]:
     return answer.model_dump()
 
 
-def make_encoder(folder: Path, texts: Iterable[str] = TRANSCRIPTS.values()) -> Path:
+def make_encoder(folder: Path, texts: Iterable[str] = TRANSCRIPTS.values(), width: int = 64) -> Path:
     """A one-layer BERT with random weights and a tokenizer of the syllables of `texts`, as `transformers` loads it."""
     syllables = sorted({syllable for text in texts for syllable in text})
     vocabulary = {token: index for index, token in enumerate(["[UNK]", "[PAD]", "[CLS]", "[SEP]", *syllables])}
@@ -80,7 +80,11 @@ def make_encoder(folder: Path, texts: Iterable[str] = TRANSCRIPTS.values()) -> P
     )
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=64, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
+        vocab_size=len(vocabulary),
+        hidden_size=width,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=width,
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     tokenizer.save(str(folder / TOKENIZER_FILE))
