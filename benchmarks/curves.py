@@ -3,9 +3,9 @@
     python -m benchmarks.curves --output runs/curves
 
 13,462 utterances in 40 sessions, split as published; 88 % of those with one of the five emotions are neutral. The
-training is the `paper` preset's. Only the networks are smaller, the text encoder is a random one, and the clips last 0.3
-to 0.5 s, so that one core suffices. The figures mean nothing: loudness and pitch follow the arousal, the transcript
-follows the emotion. The run shows whether the losses fall, where the best epoch is, and what the stopping rule does with
+training is the `paper` preset's. Only the networks are smaller, the text encoder is a random one, and the clips last
+0.3 to 0.5 s, so that one core suffices. The figures mean nothing: loudness and pitch follow the arousal, the transcript
+follows the emotion. The run shows whether the losses fall, where the best epoch is, and how early stopping behaves with
 so many neutral utterances.
 """
 
