@@ -93,9 +93,9 @@ def prepare(folder: Path, share: float) -> Path:
         by_session = {session: labels[session - 1 :: len(SESSIONS)] for session in SESSIONS}
         write_tree(folder, SESSIONS, labels=by_session)
         source = str(folder / "KEMDy20_v1_1")
-        assert (
-            maeum_train(["prepare", "kemdy20", "--source", source, "--output", str(data), "--split", "original"]) == 0
-        )
+        given = ["--source", source, "--output", str(data), "--split", "original"]
+        if maeum_train(["prepare", "kemdy20", *given]):
+            raise SystemExit("The made-up corpus cannot be prepared.")
     return data
 
 
