@@ -31,7 +31,7 @@ FROM ${BASE} AS runtime
 # Licences of the code and the starter, and the strictest ones for redistribution: x264, x265 and the FFmpeg linked to
 # them, in PyAV's wheel.
 LABEL org.opencontainers.image.title="Maeum" \
-      org.opencontainers.image.description="Arousal from the voice, valence from the words, emotion from both, for Korean utterances" \
+      org.opencontainers.image.description="Arousal from audio, valence from the transcript, emotion from both, for Korean utterances" \
       org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-NC-SA-4.0 AND GPL-2.0-or-later AND LGPL-3.0-or-later"
 # The base image contains pip and, in ensurepip, its wheel.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensurepip \

@@ -1,7 +1,7 @@
 """Clip and transcript to model input, prediction to answer. Pure: nothing waits here, and nothing is shared.
 
 The service calls the steps one by one, each where it may take its time; `predict` runs them all at once, for the
-command line and for training.
+command line and for training. Probabilities come from the engine, which applies the softmax temperature.
 """
 
 import time
@@ -69,7 +69,8 @@ def read_transcript(
     Raises TranscriptTooLong, and NothingGiven where there is no audio either.
     """
     if transcript is not None and len(transcript) > max_characters:
-        raise TranscriptTooLong(f"The transcript has {len(transcript)} characters and may have {max_characters}.")
+        found = f"The transcript has {len(transcript)} characters and may have {max_characters}."
+        raise TranscriptTooLong(f"{found} {TranscriptTooLong.sentence}")
     text = clean_transcript(transcript or "")
     if text.strip():
         tokens = tokenizer.encode(text)

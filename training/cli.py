@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from app import __version__
 from app.errors import MaeumError
 
-from .config import STAGES, Config, ConfigError, load_preset, preset_names
+from .config import STAGES, Config, ConfigError, Stage, load_preset, preset_names
 from .data.utterance import UTTERANCES_FILE, Utterance, read_utterances
 from .errors import TrainingError
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         library = (error.name or "").partition(".")[0]
         if library in ("", "app", "training"):
             raise
-        return _fail(f"{library} is not installed: run `make setup`, or `pip install 'maeum[train]'`.")
+        return _fail(f"{library} is not installed: run `make setup`, or `pip install '.[train]'`.")
     except KeyboardInterrupt:
         sys.stderr.write(f"{PROGRAM}: stopped; --resume continues a training.\n")
         return 130
@@ -185,13 +185,32 @@ def train(args: argparse.Namespace) -> int:
 
     if args.init_from is not None:
         _refuse_settings_of_the_version(args)
-    config, utterances, accelerator = _configured(args)
     stages = STAGES if args.stage == "all" else (args.stage,)
+    config, utterances, accelerator = _configured(args)
+    _refuse_settings_of_trained_stages(args, stages)
     text_frozen = config.text.frozen if any(key == "text.frozen" for key, _ in map(_override, args.set)) else None
     train_run(stages, config, utterances, args.output, accelerator, args.resume, args.init_from, text_frozen)
     if accelerator.is_main_process:
         print(f"Trained: {args.output}. Next: maeum-train export --run {args.output} --name NAME --version 1.0.0")
     return 0
+
+
+def _refuse_settings_of_trained_stages(args: argparse.Namespace, stages: Sequence[Stage]) -> None:
+    """Raises ConfigError for a --set of a stage that was trained in the run with another value, and is not now."""
+    from .networks.files import CONFIG_FILE, read_config, stage_file
+
+    path = args.output / CONFIG_FILE
+    if not path.is_file():
+        return
+    trained = read_config(path.read_text(encoding="utf-8")).train.model_dump()
+    for key, value in map(_override, args.set):
+        part, _, setting = key.removeprefix("train.").partition(".")
+        stage = next((stage for stage in STAGES if stage == part and stage not in stages), None)
+        if stage and stage_file(args.output, stage).is_file() and trained[stage].get(setting, value) != value:
+            raise ConfigError(
+                f"{key}: the {stage} stage of {args.output} was trained with {trained[stage][setting]!r}, and this "
+                f"command does not train it; add --set only for {' and '.join(stages)}."
+            )
 
 
 def _refuse_settings_of_the_version(args: argparse.Namespace) -> None:

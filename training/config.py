@@ -134,6 +134,12 @@ class EmotionStageConfig(StageConfig):
     balanced: bool = Field(False, description="Draw the classes equally often")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _evened_out_once(self) -> Self:
+        if self.class_weights and self.balanced:
+            raise ValueError("class_weights and balanced both even out the classes; together, rare ones dominate")
+        return self
+
 
 class Augmentation(_Frozen):
     """How training utterances are augmented: three kinds of copy, see training.data.augment."""
@@ -217,6 +223,8 @@ def load_preset(name: str, overrides: dict[str, object] | None = None) -> Config
 
 def _override(values: dict[str, Any], key: str, value: object) -> None:
     """Puts `value` under the dotted `key`, in place. Raises ConfigError where the key leads through a single value."""
+    if key == "preset":
+        raise ConfigError("preset: the name of the preset is no setting; use --preset.")
     *parents, leaf = key.split(".")
     table: dict[str, Any] = values
     model: type[BaseModel] | None = Config

@@ -139,7 +139,7 @@ class Engine:
             try:
                 audio = self._run_audio(waveforms)
             finally:
-                reading.exception()  # waited for, so that nothing of this batch still runs beside the next
+                reading.exception()  # waited for, so that nothing of this batch still runs with the next
             text = reading.result()
         else:
             audio = self._run_audio(waveforms) if waveforms else {}

@@ -64,7 +64,7 @@ AudioField = Annotated[
 TranscriptField = Annotated[
     str | None,
     Form(
-        description="What is said in it, in Korean. KEMDy20's tags are removed.",
+        description="The Korean transcript of the utterance. KEMDy20's tags are removed.",
         examples=["아 진짜 왜 그러는 거야"],
     ),
     WithJsonSchema({"type": "string"}),

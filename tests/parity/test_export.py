@@ -115,7 +115,22 @@ def test_a_drift_past_its_bound_fails_the_export(
         [{name: values + 2 * (name == output) for name, values in arrays.items()} for arrays in case]
         for case in reference.truth
     ]
-    with pytest.raises(ParityError, match=f"The {precision} graphs' {output} drifts by"):
+    with pytest.raises(ParityError, match=f"The {precision} graphs' {output} is off by"):
+        moved.check(fp32, precision)
+
+
+@pytest.mark.parametrize("precision", list(BOUNDS))
+def test_large_logits_are_held_to_the_same_bound(
+    reference: Reference, fp32: dict[GraphName, Path], precision: Precision
+) -> None:
+    """A logit of 40 that is answered as 0.8 is less than 1 off in proportion, and another answer."""
+    moved = copy.copy(reference)
+    moved.truth = [
+        [{name: values * (50.0 if name == "logits" else 1) for name, values in arrays.items()} for arrays in case]
+        for case in reference.truth
+    ]
+    assert moved.drift(fp32)["logits"] < 1
+    with pytest.raises(ParityError, match=f"The {precision} graphs' logits is off by"):
         moved.check(fp32, precision)
 
 

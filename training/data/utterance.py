@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..errors import TrainingError
 
@@ -44,6 +44,11 @@ class Utterance(BaseModel):
     duration_s: float | None = None
     fold: int | None = None
     split: Split = "train"
+
+    @field_validator("transcript")
+    @classmethod
+    def _blank_is_none(cls, value: str | None) -> str | None:
+        return value if value and value.strip() else None
 
 
 class UtterancesError(TrainingError):

@@ -4,7 +4,7 @@ Compares every output on noise, a tone, silence, a click, one sample, the longes
 in a batch of unequal lengths, with both modalities and with one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ..networks.networks import Networks
 from .fp16 import rounded_values
 
 TOLERANCE = 1e-4  # absolute, relative where the value is over 1
+# Absolute.
 BOUNDS: dict[Precision, dict[str, float]] = {
     # A tenth of a scale's four points would show in a conversation's course. A logit off by 1 changes the odds of its
     # class by a factor of e, which turns answers that were clear.
@@ -39,6 +40,7 @@ FLOAT16_MAX = 65_504.0
 HEADROOM = 4.0  # for audio and text that are not among the cases
 
 Arrays = dict[str, NDArray[Any]]
+Distance = Callable[[NDArray[Any], NDArray[Any]], float]
 Sessions = dict[GraphName, onnxruntime.InferenceSession]
 
 
@@ -100,15 +102,16 @@ class Reference:
         return found
 
     def check(self, graphs: dict[GraphName, Path], precision: Precision) -> dict[str, float]:
-        """The `drift` of graphs of another precision. Raises ParityError where an output drifts past its bound."""
-        found = self.drift(graphs)
+        """The `drift` of graphs of another precision. Raises ParityError where an output is off by more than BOUNDS."""
+        answers = self._answers(graphs)
+        off = self._drift(answers, _absolute)
         for output, bound in BOUNDS[precision].items():
-            if found[output] > bound:
+            if off[output] > bound:
                 raise ParityError(
-                    f"The {precision} graphs' {output} drifts by {found[output]:.2g} where {bound:g} is allowed; "
-                    f"export without {precision}, or look for weights or activations that are far larger than others."
+                    f"The {precision} graphs' {output} is off by {off[output]:.2g} where {bound:g} is allowed; export "
+                    f"without {precision}, or look for weights or activations that are far larger than others."
                 )
-        return found
+        return self._drift(answers)
 
     def drift(self, graphs: dict[GraphName, Path]) -> dict[str, float]:
         """By output, the largest difference between the networks and `graphs` over all cases, relative where over 1.
@@ -139,7 +142,8 @@ class Reference:
         sessions = _sessions(graphs)
         return [_in_graphs(sessions, case) for case in self.cases]
 
-    def _drift(self, answers: list[list[Arrays]]) -> dict[str, float]:
+    def _drift(self, answers: list[list[Arrays]], distance: Distance | None = None) -> dict[str, float]:
+        distance = distance or _distance
         largest: dict[str, float] = {}
         for truth, found in zip(self.truth, answers, strict=True):
             for expected, answer in zip(truth, found, strict=True):
@@ -147,7 +151,7 @@ class Reference:
                     for source, numbers in (("networks'", values), ("graphs'", answer[output])):
                         if not np.isfinite(numbers).all():
                             raise ParityError(f"The {source} {output} is not finite; the run's weights are broken.")
-                    largest[output] = max(largest.get(output, 0.0), _distance(values, answer[output]))
+                    largest[output] = max(largest.get(output, 0.0), distance(values, answer[output]))
         return largest
 
 
@@ -165,6 +169,11 @@ def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
     """The largest difference, relative where a value is over 1; NaN if either holds NaN."""
     first, second = one.astype(np.float64), other.astype(np.float64)
     return float((np.abs(first - second) / np.maximum(1.0, np.abs(first))).max())
+
+
+def _absolute(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The largest difference."""
+    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
 
 
 def _sessions(graphs: dict[GraphName, Path]) -> Sessions:

@@ -23,6 +23,7 @@ from ..evaluation.calibration import calibrate
 from ..evaluation.crossvalidation import CrossValidation
 from ..evaluation.measure import evaluate
 from ..features import HOP_LENGTH
+from ..learning import lineage
 from ..networks.files import WEIGHTS_FILE, load_networks, save_weights
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE
@@ -69,6 +70,7 @@ def export(
     measured on their test split. Raises ExportError, RunError and ParityError.
     """
     target = new_version(store, release.name, release.version)
+    lineage.check(run)
     networks = load_networks(run)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from ..config import Stage
+from ..config import ConfigError, Stage
 
 
 @dataclass
@@ -53,10 +53,12 @@ class Checkpoint:
         partial.replace(self.path)
 
     def load(self) -> None:
-        """Reads the file, if there is one."""
+        """Reads the file, if there is one. Raises ConfigError for one that an older release wrote."""
         if not self.path.is_file():
             return
         state = torch.load(self.path, map_location="cpu", weights_only=True)
+        if "score" not in state["progress"]:
+            raise ConfigError(f"{self.path} is of an older release, which chose the best epoch otherwise; start anew.")
         self.progress = Progress(**state["progress"])
         if not self.progress.finished:
             self.model.load_state_dict(state["model"])

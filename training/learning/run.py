@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,11 @@ from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE, load_encoder
 from ..networks.tokenizer import write_tokenizer
 from ..networks.whisper import WhisperArousal, load_pretrained
+from . import lineage
 from .train import train_stage
+
+SHARED = ("audio.", "text.", "emotion.", "semantics", "train.seed", "train.augment.")
+"""Settings, by the beginning of their keys, in which the stages of a run must agree."""
 
 
 def train(
@@ -41,12 +45,15 @@ def train(
     networks = _networks(config, init_from, text_frozen)
     if isinstance(networks.audio, WhisperArousal) and config.train.augment.mode != "none" and {*stages} - {"text"}:
         raise ConfigError(
-            "train.augment masks bands of the published front-end, and these networks hear with a Whisper encoder: set "
+            "train.augment masks bands of the published front-end, and these networks have a Whisper encoder: set "
             "train.augment.mode=none."
         )
     networks.config = joined_config(networks.config, run, stages, resume)
     kept = [stage for stage in STAGES if stage not in stages and stage_file(run, stage).is_file()]
+    accelerator.wait_for_everyone()  # every process has read the run's configuration
     if accelerator.is_main_process:
+        run.mkdir(parents=True, exist_ok=True)
+        lineage.begin(run, init_from, stages)
         save_config(run, networks)
         if init_from is None:
             transcripts = [utterance.transcript for utterance in utterances if utterance.transcript]
@@ -59,11 +66,16 @@ def train(
         if stage in kept or (stage in needed and stage not in stages):
             load_stage(run, networks, stage)
     fresh = init_from is None
-    scores = {stage: train_stage(stage, networks, utterances, run, accelerator, resume, fresh) for stage in stages}
     if accelerator.is_main_process and not fresh:
         for stage in STAGES:
             if stage not in kept and stage not in stages:
                 save_stage(run, networks, stage)  # as the version has it
+    scores = {}
+    for stage in stages:
+        if stage == "emotion" and accelerator.is_main_process:
+            lineage.begin_classifier(run)
+        accelerator.wait_for_everyone()
+        scores[stage] = train_stage(stage, networks, utterances, run, accelerator, resume, fresh)
     return scores
 
 
@@ -87,9 +99,10 @@ def _networks(config: Config, init_from: Path | None, text_frozen: bool | None) 
 
 
 def joined_config(config: Config, run: Path, stages: Sequence[Stage], resume: bool) -> Config:
-    """`config`, with the settings of the stages that were trained in `run` before and are not now.
+    """`config` with the settings of the stages that were trained in `run` before and are not now.
 
-    Raises ConfigError where the networks of those stages differ from `config`'s, and with `resume` where anything does.
+    Raises ConfigError where those stages had other settings of what the stages SHARED, and with `resume` where anything
+    differs.
     """
     path = run / CONFIG_FILE
     if not path.is_file():
@@ -101,8 +114,7 @@ def joined_config(config: Config, run: Path, stages: Sequence[Stage], resume: bo
     if resume and before != joined:
         begun = ", ".join(_differences(before, joined))
         raise ConfigError(f"{run} was begun with other settings ({begun}); resume with the same ones.")
-    networks = {"audio", "text", "emotion", "semantics"}
-    differing = _differences(before.model_copy(update={"preset": config.preset}), joined, networks)
+    differing = _differences(before, joined, SHARED)
     if others and differing:
         raise ConfigError(
             f"The {' and '.join(others)} of {run} {'was' if len(others) == 1 else 'were'} trained with "
@@ -112,13 +124,13 @@ def joined_config(config: Config, run: Path, stages: Sequence[Stage], resume: bo
     return joined
 
 
-def _differences(before: Config, after: Config, parts: Container[str] | None = None) -> list[str]:
-    """`key=value` of `before` for each single setting in which the two differ, of all parts or of some."""
+def _differences(before: Config, after: Config, parts: Sequence[str] = ("",)) -> list[str]:
+    """`key=value` of `before` for each single setting that differs and whose key begins with one of `parts`."""
     one, other = (dict(_leaves(config.model_dump(mode="json"))) for config in (before, after))
     return [
         f"{key}={json.dumps(value, ensure_ascii=False)}"
         for key, value in one.items()
-        if (parts is None or key.partition(".")[0] in parts) and other.get(key, ...) != value
+        if key.startswith(tuple(parts)) and other.get(key, ...) != value
     ]
 
 

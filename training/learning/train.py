@@ -4,6 +4,7 @@ The one loop is `train_stage`. It keeps the weights of the best epoch. A run is 
 resumed run ends with the same weights as an uninterrupted one.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -116,6 +117,9 @@ def train_stage(
                 log.step(done, loss)
 
         scores = validate(stage, networks, validation, accelerator)
+        deciding = "score" if settings.choose_by == "score" else "validation_loss"
+        if not math.isfinite(scores[deciding]):
+            raise DataError(f"Stage {stage}: the validation {deciding} is {scores[deciding]}; look at its labels.")
         by = scores["score"] if settings.choose_by == "score" else 0.0, -scores["validation_loss"]
         progress.since_best = 0 if progress.epoch == 0 or by > progress.best else progress.since_best + 1
         if progress.since_best == 0:

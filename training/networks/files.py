@@ -82,7 +82,7 @@ def load_weights(version: Path) -> Networks:
 
     Those of an imported original become masked ones: training here never sees padding, and the weights fit both.
     """
-    path = _weights_file(version)
+    path = weights_file(version)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
@@ -101,7 +101,7 @@ def load_weights(version: Path) -> Networks:
     return networks
 
 
-def _weights_file(version: Path) -> Path:
+def weights_file(version: Path) -> Path:
     """The file that the version's manifest names."""
     try:
         stored = Manifest.model_validate_json((version / MANIFEST_FILE).read_bytes()).weights

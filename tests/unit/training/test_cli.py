@@ -41,7 +41,7 @@ def test_without_the_training_extra_a_sentence_says_what_to_install(command: tup
     assert done.stdout == ""
     library, separator, advice = done.stderr.removeprefix("maeum-train: ").partition(" is not installed: ")
     assert library in EXTRA and separator
-    assert advice == "run `make setup`, or `pip install 'maeum[train]'`.\n"
+    assert advice == "run `make setup`, or `pip install '.[train]'`.\n"
 
 
 def test_a_corpus_is_prepared_without_the_training_extra(tmp_path: Path) -> None:

@@ -109,3 +109,8 @@ def test_a_wrong_value_is_named(overrides: dict[str, object], said: str) -> None
 def test_an_unknown_preset_names_those_there_are() -> None:
     with pytest.raises(ConfigError, match="paper, starter"):
         load_preset("huge")
+
+
+def test_classes_are_evened_out_once() -> None:
+    with pytest.raises(ConfigError, match="together, rare ones dominate"):
+        load_preset("paper", {"train.emotion.class_weights": True, "train.emotion.balanced": True})

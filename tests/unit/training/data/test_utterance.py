@@ -39,3 +39,9 @@ def test_an_older_folder_gets_a_sentence(tmp_path: Path) -> None:
 def test_a_folder_with_neither_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UtterancesError, match=r"utterances\.jsonl cannot be read: No such file"):
         list(read_utterances(tmp_path / UTTERANCES_FILE))
+
+
+def test_a_blank_transcript_is_none() -> None:
+    """Corpora prepared by earlier releases can contain them."""
+    assert Utterance(id="a", corpus="c", transcript=" ").transcript is None
+    assert Utterance(id="a", corpus="c", transcript="").transcript is None
