@@ -1,4 +1,4 @@
-"""A refused request is told the limit that is set, not the default one."""
+"""The limit in a refusal is the configured one, not the default."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What surrounds every request, on small apps: ids, headers, numbers, and the line in the log."""
+"""Everything around a request, on small apps: ids, headers, metrics, and the line in the log."""
 
 import asyncio
 import logging
@@ -269,7 +269,7 @@ def test_a_client_that_went_away_is_499_whatever_is_then_answered(metrics: Metri
     assert counted(metrics, "maeum_stage_seconds_count") == [{"stage": "decode"}]
 
 
-def test_what_the_server_cancels_at_its_end_is_answered(metrics: Metrics) -> None:
+def test_a_request_cancelled_at_shutdown_is_answered(metrics: Metrics) -> None:
     async def cancelled(scope: Scope, receive: Receive, send: Send) -> None:
         raise asyncio.CancelledError
 
