@@ -18,6 +18,7 @@ from app.telemetry.metrics import Metrics
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers, problem_response
 from app.web.state import request_state
+from tests.support.asgi import exchange
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -217,26 +218,14 @@ Answers = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def _observe(app: Answers, metrics: Metrics, *messages: Message) -> list[Message]:
-    """What is sent where `messages` arrive, and then nothing more."""
-    sent: list[Message] = []
-    arriving = list(messages)
+    """The messages that are sent where `messages` arrive, and then nothing more."""
 
-    async def receive() -> Message:
-        if not arriving:
-            await asyncio.Event().wait()
-        return arriving.pop(0)
+    async def run() -> list[Message]:
+        sent = await exchange(ObserveMiddleware(app, metrics, paths=["/predict"]), messages)
+        assert context.get() is None, "code after the request belongs to no request"
+        return sent
 
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-
-    async def run() -> None:
-        await ObserveMiddleware(app, metrics, paths=["/predict"])(scope, receive, send)
-        assert context.get() is None, "what follows belongs to no request"
-
-    asyncio.run(run())
-    return sent
+    return asyncio.run(run())
 
 
 GONE = {"route": "/predict", "method": "POST", "status": "499"}

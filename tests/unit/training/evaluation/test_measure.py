@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model
 from app.store.manifest import AVAILABLE, Available, Manifest, Temperatures
+from tests.support.talk import rated_talk
 from training.corpora.labels import MEAN_AROUSAL
 from training.data.utterance import Utterance
 from training.evaluation.answers import Answered, EvaluationError
@@ -183,21 +184,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> list[Utteran
     """Rated talk of six speakers, clips without transcripts or ratings, reviews with valence alone."""
     path = tmp_path_factory.mktemp("corpus") / "a.wav"
     path.write_bytes(wav)
-    talk = [
-        Utterance(
-            id=f"talk{k}",
-            corpus="talk",
-            speaker=f"s{k % 6}",
-            gender="female" if k % 2 else "male",
-            audio=path,
-            transcript="정말" * (1 + k % 3),
-            emotion=CLASSES[k % 5],
-            arousal=1 + k % 5,
-            valence=1 + k % 4,
-            split="validation" if k >= 30 else "test",
-        )
-        for k in range(36)
-    ]
+    talk = rated_talk(path, ["test"] * 30 + ["validation"] * 6)
     clips = [
         Utterance(id=f"clip{k}", corpus="clips", audio=path, emotion=name, arousal=MEAN_AROUSAL[name], split="test")
         for k, name in enumerate(("sad", "angry") * 3)

@@ -16,7 +16,8 @@ import pytest
 from app.engine.engine import Prediction
 from app.engine.load import load_model
 from app.settings import Settings
-from training.data.utterance import Split, Utterance, read_utterances, write_utterances
+from tests.support.talk import rated_talk
+from training.data.utterance import Utterance, read_utterances, write_utterances
 from training.evaluation.answers import Answered, EvaluationError, model_input
 from training.evaluation.command import add_arguments, run
 from training.evaluation.folds import aggregate, fold_rows, write_folds
@@ -40,22 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> Path:
     """A corpus of six rated speakers, of whom one trains too, and reviews without any label."""
     folder = tmp_path_factory.mktemp("talk")
     (folder / "a.wav").write_bytes(wav)
-    splits: list[Split] = ["test"] * 30 + ["train"]
-    talk = [
-        Utterance(
-            id=f"talk{k}",
-            corpus="talk",
-            speaker=f"s{k % 6}",
-            gender="female" if k % 2 else "male",
-            audio=Path("a.wav"),
-            transcript="정말" * (1 + k % 3),
-            emotion=CLASSES[k % 5],
-            arousal=1 + k % 5,
-            valence=1 + k % 4,
-            split=split,
-        )
-        for k, split in enumerate(splits)
-    ]
+    talk = rated_talk(Path("a.wav"), ["test"] * 30 + ["train"])
     unlabelled = [Utterance(id=f"r{k}", corpus="reviews", transcript="고마워요", split="test") for k in range(4)]
     write_utterances(folder / "utterances.jsonl", [*talk, *unlabelled])
     return folder

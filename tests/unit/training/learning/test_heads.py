@@ -16,7 +16,7 @@ from training.networks.model import AddedEmotion
 from training.networks.networks import Networks
 from training.networks.pooling import FARTHEST, MeanPool
 from training.networks.text_encoder import load_encoder
-from training.recipes.smoke import TINY, make_corpus, make_encoder
+from training.recipes.smoke import TINY, make_corpus
 
 CLASSES = ("neutral", "sad", "happy", "surprise", "angry")
 WIDTH = 64
@@ -24,10 +24,9 @@ WHISPER = {"name": "none", "layers": 1, "width": WIDTH, "heads": 4, "feed_forwar
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
-    encoder = str(make_encoder(tmp_path_factory.mktemp("encoder")))
-    values = {**TINY, "audio.encoder": WHISPER, "text.encoder": encoder, "audio.block.layers": 0}
-    networks = Networks(load_preset("starter", values), load_encoder(encoder)).eval().requires_grad_(False)
+def networks(encoder: Path) -> Networks:
+    values = {**TINY, "audio.encoder": WHISPER, "text.encoder": str(encoder), "audio.block.layers": 0}
+    networks = Networks(load_preset("starter", values), load_encoder(str(encoder))).eval().requires_grad_(False)
     networks.audio.head.requires_grad_(True)
     networks.emotion.requires_grad_(True)
     return networks

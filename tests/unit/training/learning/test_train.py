@@ -28,19 +28,9 @@ from training.networks.files import RunError, load_networks, save_config
 from training.networks.networks import Networks, Outputs
 from training.networks.text_encoder import TOKENIZER_FILE, EncoderError, load_encoder
 from training.networks.whisper import WhisperLayers, whisper_config
-from training.recipes.smoke import TINY, TRANSCRIPTS, make_corpus, make_encoder
+from training.recipes.smoke import TINY, TRANSCRIPTS
 
 CPU = Accelerator(cpu=True)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture
