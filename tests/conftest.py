@@ -1,4 +1,4 @@
-"""What all tests share: markers by folder, and the tiny version on which the tests of serving run."""
+"""Shared by all tests: markers by folder, and the tiny version that the tests of serving run on."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,7 +62,7 @@ def folder(store: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def manifest(folder: Path) -> Manifest:
-    """What that version says of itself."""
+    """The manifest of that version."""
     return load_manifest(folder)
 
 

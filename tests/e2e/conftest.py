@@ -78,7 +78,7 @@ def _address(process: subprocess.Popen[str], log: Path) -> str:
 
 @pytest.fixture
 def listen() -> Iterator[Callable[[FastAPI, Settings], tuple[str, int]]]:
-    """Serves an app on a free port from a thread, and tells the address."""
+    """Serves an app on a free port from a thread, and returns its host and port."""
     with ExitStack() as stack:
 
         def start(app: FastAPI, settings: Settings) -> tuple[str, int]:

@@ -61,7 +61,7 @@ def test_empty_lines_after_a_request_do_not_keep_a_connection(
         assert idle.recv(100) == b""
 
 
-def test_who_reads_nothing_is_not_waited_for(serve: Serve, connect: Callable[..., socket.socket]) -> None:
+def test_a_client_that_reads_nothing_is_not_waited_for(serve: Serve, connect: Callable[..., socket.socket]) -> None:
     with serve(header_timeout_s=0.3) as client:
         before = _open_files(client)
         deaf = connect(client, receive_bytes=4096)
@@ -72,7 +72,7 @@ def test_who_reads_nothing_is_not_waited_for(serve: Serve, connect: Callable[...
 
 
 @pytest.mark.parametrize("trailer", [b"a: b\r\n" * 1000, b"a" * 6000], ids=["many", "endless"])
-def test_what_follows_a_body_is_bounded(serve: Serve, connect: Callable[..., socket.socket], trailer: bytes) -> None:
+def test_bytes_after_a_body_are_bounded(serve: Serve, connect: Callable[..., socket.socket], trailer: bytes) -> None:
     with serve() as client:
         for request in (CHUNKED, CHUNKED.replace(b"POST /predict", b"GET /health/live")):
             endless = connect(client)

@@ -1,4 +1,4 @@
-"""What may happen to a service that runs: being stopped, killed, exchanged, robbed of its disk or its decoders."""
+"""Faults of a running service: stopped, killed, exchanged, without a disk or its decoders."""
 
 import os
 import resource
@@ -156,10 +156,10 @@ def test_admin_reload(
     make_version(growing, name="other", version="1.0.0")
     with SteadyClients(service.address, wav, "정말") as clients, service.client() as client:
         clients.wait_for(10)
-        for asked, said in [({}, "emotion"), ({"model": "absent"}, "absent"), ({"model": "../x"}, "NAME/VERSION")]:
+        for asked, message in [({}, "emotion"), ({"model": "absent"}, "absent"), ({"model": "../x"}, "NAME/VERSION")]:
             refused = client.post("/admin/reload", json=asked)
             assert (refused.status_code, refused.json()["code"]) == (409, "reload_failed")
-            assert said in refused.json()["detail"] and str(tmp_path) not in refused.text
+            assert message in refused.json()["detail"] and str(tmp_path) not in refused.text
         assert client.get("/health/ready").status_code == 200
         answer = client.post("/admin/reload", json={"model": "other"})
         assert answer.json() == {"model": {"name": "other", "version": "1.0.0"}}

@@ -1,4 +1,4 @@
-"""Forms that are nearly right: told what is wrong with them, never guessed at."""
+"""Forms that are nearly right: the answer names the fault, and the service never guesses."""
 
 from typing import Any
 

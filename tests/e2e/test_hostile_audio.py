@@ -51,7 +51,7 @@ def test_each_has_its_code(model: Model, settings: Settings, make_file: MakeFile
         assert _code(client, wav) == (200, "")
 
 
-def test_what_takes_too_much(model: Model, settings: Settings, make_file: MakeFile, wav: bytes) -> None:
+def test_a_clip_that_takes_too_much_memory(model: Model, settings: Settings, make_file: MakeFile, wav: bytes) -> None:
     small = settings.model_copy(update={"decode_memory_bytes": 20_000_000})
     long = make_file(np.zeros((48_000 * 60, 8), dtype=np.int16), 48_000, "FLAC")
     with _serve(model, small) as client:
@@ -59,7 +59,7 @@ def test_what_takes_too_much(model: Model, settings: Settings, make_file: MakeFi
         assert _code(client, wav) == (200, "")
 
 
-def test_where_no_process_can_be_started_words_are_still_read(
+def test_where_no_process_can_be_started_text_is_still_answered(
     model: Model, settings: Settings, wav: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _serve(model, settings) as client:

@@ -73,7 +73,7 @@ def _until_waiting(client: TestClient, count: int) -> None:
         time.sleep(0.01)
 
 
-# What is answered
+# Answers
 
 
 def test_both_modalities(client: TestClient, make_speech: MakeSpeech, make_file: MakeFile) -> None:
@@ -146,7 +146,7 @@ def test_tags_in_a_transcript_change_nothing(client: TestClient) -> None:
     ("seconds", "scale", "transcript", "codes"),
     [
         (1.0, 1.0, "하", []),
-        (2.5, 1.0, None, ["audio_truncated"]),  # the tiny version hears two seconds
+        (2.5, 1.0, None, ["audio_truncated"]),  # the tiny version uses two seconds
         (1.0, 0.0, None, ["audio_silent"]),
         (0.1, 1.0, None, ["audio_too_short"]),
         (0.0001, 0.0, None, ["audio_silent", "audio_too_short"]),
@@ -169,7 +169,9 @@ def test_warnings(
     assert answer["audio"]["duration_s"] == pytest.approx(seconds, abs=1e-4)
 
 
-def test_what_is_cut_does_not_count(client: TestClient, make_speech: MakeSpeech, make_file: MakeFile) -> None:
+def test_samples_past_the_longest_clip_do_not_count(
+    client: TestClient, make_speech: MakeSpeech, make_file: MakeFile
+) -> None:
     longest = 64 * 512 - 1
     speech = make_speech(4.0)
     whole, cut = (_predict(client, make_file(samples)).json() for samples in (speech, speech[:longest]))
@@ -199,7 +201,7 @@ def test_health_and_model(client: TestClient) -> None:
     assert served["card"].startswith("# Tiny") and (served["precision"], served["provider"]) == ("fp32", "cpu")
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize(
@@ -300,11 +302,11 @@ def test_other_addresses_and_methods(client: TestClient) -> None:
     assert refused.headers["allow"] == "POST"
 
 
-# What fails inside
+# Failures inside
 
 
 class Gate:
-    """Stands before a model: counts who comes, and lets them through when opened."""
+    """Holds a model's batches until it is opened; counts them."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.entered, self.opened = model, threading.Semaphore(0), threading.Event()
@@ -356,7 +358,7 @@ def test_a_failing_batch_answers_everyone_and_the_next_request_works(
         assert client.get("/health/ready").status_code == 200
 
 
-def test_the_unexpected_is_logged_without_what_was_sent(
+def test_the_unexpected_is_logged_without_the_input(
     model: Model, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
@@ -396,7 +398,7 @@ def test_ready_only_when_loaded(store: Path, wav: bytes, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("model", ["starter", "absent"])
-def test_what_cannot_be_loaded_is_never_ready(store: Path, tmp_path: Path, model: str) -> None:
+def test_a_model_that_cannot_be_loaded_is_never_ready(store: Path, tmp_path: Path, model: str) -> None:
     damaged = Path(shutil.copytree(store, tmp_path / "store"))
     (damaged / "starter" / "0.1.0" / "emotion.onnx").write_bytes(b"not a graph")
     loaded = threading.Event()

@@ -16,7 +16,7 @@ from training.recipes.smoke import TINY, make_encoder
 
 def test_four_commands_from_a_corpus_to_an_answer(tmp_path: Path) -> None:
     write_tree(tmp_path / "KEMDy20", utterances_per_session=12)
-    encoder = make_encoder(tmp_path / "encoder", [said for _, _, said in EMOTIONS.values()])
+    encoder = make_encoder(tmp_path / "encoder", [transcript for _, _, transcript in EMOTIONS.values()])
     data, run, store = (str(tmp_path / name) for name in ("data", "run", "store"))
     tiny = [f"{key}={json.dumps(value)}" for key, value in TINY.items() if value is not None]
 

@@ -36,7 +36,7 @@ def here(store: Path, tmp_path: Path, wav: bytes, monkeypatch: pytest.MonkeyPatc
     return tmp_path
 
 
-def test_predict_prints_what_it_hears(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_prints_its_answer(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "a.wav", "--transcript", "정말 고마워요"]) == 0
     printed = capsys.readouterr()
     assert re.search(r"a\.wav\n  arousal  \d\.\d\d .*\n  valence  \d\.\d\d .*\n  emotion  \w+ \d+%", printed.out)
@@ -91,7 +91,7 @@ def test_a_warning_is_printed(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["predict", "a.wav", "--model", "absent"], "absent is not in the model store"),
         (["predict", "a.wav", "--precision", "fp16"], "no fp16 graphs"),
@@ -100,12 +100,12 @@ def test_a_warning_is_printed(
         (["serve", "--host", "256.0.0.1", "--port", "0"], "Cannot listen on 256.0.0.1"),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence(
-    here: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_a_failure_is_one_sentence(
+    here: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 1
     printed = capsys.readouterr()
-    assert printed.err.startswith("maeum: ") and said in printed.err and printed.err.count("\n") == 1
+    assert printed.err.startswith("maeum: ") and message in printed.err and printed.err.count("\n") == 1
 
 
 def test_wrong_usage(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,7 +166,7 @@ def service(here: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate()
 
 
-def test_serve_answers_and_ends_when_told(service: tuple[subprocess.Popen[str], str], wav: bytes) -> None:
+def test_serve_answers_and_ends_at_sigterm(service: tuple[subprocess.Popen[str], str], wav: bytes) -> None:
     process, address = service
     with httpx.Client(base_url=address, timeout=20) as client:
         assert client.get("/health/ready").status_code == 200

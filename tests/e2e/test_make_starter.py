@@ -40,12 +40,14 @@ def write_corpora(folder: Path) -> Path:
         path.mkdir(parents=True)
     rows = ["file,speaker,gender,script,emotion,transcript,spoken_form"]
     for number, (speaker, script) in enumerate(SPEAKERS.items()):
-        for pitch, (emotion, words) in enumerate(TRANSCRIPTS.items()):
+        for pitch, (emotion, transcript) in enumerate(TRANSCRIPTS.items()):
             time = np.arange(int(random.uniform(0.3, 0.6) * 16_000)) / 16_000
-            voice = 0.2 * np.sin(2 * np.pi * (110 + 60 * pitch + 9 * number) * time)
+            tone = 0.2 * np.sin(2 * np.pi * (110 + 60 * pitch + 9 * number) * time)
             name = f"audio/{speaker}{pitch}.flac"
-            soundfile.write(korean / name, voice + 0.01 * random.standard_normal(len(time)), 16_000)
-            rows.append(f"{name},{speaker},{'male' if number else 'female'},{script},{emotion},{words},{words}")
+            soundfile.write(korean / name, tone + 0.01 * random.standard_normal(len(time)), 16_000)
+            rows.append(
+                f"{name},{speaker},{'male' if number else 'female'},{script},{emotion},{transcript},{transcript}"
+            )
     (korean / "metadata.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
     ids = {label: number for number, label in enumerate(EMOTION_OF_LABEL)}
     comments = [
@@ -70,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
         **TINY,
         "audio.encoder": {"name": str(folder / "whisper"), **WHISPER},
         "audio.block.layers": 0,
-        "text.encoder": str(make_encoder(folder / "words", [*TRANSCRIPTS.values(), "그아"])),
+        "text.encoder": str(make_encoder(folder / "text", [*TRANSCRIPTS.values(), "그아"])),
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "STEPS", 20)
@@ -130,10 +132,10 @@ def test_each_speaker_is_left_out_of_a_model_of_his_own(made: tuple[Path, Path])
 def test_the_version_answers(made: tuple[Path, Path], precision: str) -> None:
     store = made[1].parents[1]
     model = load_model(Settings.load(model_store=store, model="starter/9.9.9", precision=precision, threads=1))
-    voice = 0.2 * np.sin(np.arange(8_000) * 0.06).astype(np.float32)
+    samples = 0.2 * np.sin(np.arange(8_000) * 0.06).astype(np.float32)
     ids = model.tokenizer.encode("정말 좋아").ids
     audio_alone, text_alone, both = model.predict(
-        [ModelInput(voice, None), ModelInput(None, ids), ModelInput(voice, ids)]
+        [ModelInput(samples, None), ModelInput(None, ids), ModelInput(samples, ids)]
     )
     assert (audio_alone.valence, text_alone.arousal) == (None, None)
     assert both.arousal == pytest.approx(audio_alone.arousal, abs=1e-2)

@@ -1,4 +1,4 @@
-"""More than the service can do, or slower than it can wait for: what is refused, when, and whom it does not disturb."""
+"""Too many requests or too slow ones: which are refused, when, and that the others are not disturbed."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ END = b"\r\n--X--\r\n"
 
 
 class Gate:
-    """Stands before a model: counts who comes, and lets them through when opened."""
+    """Holds a model's batches until it is opened; counts batches and items."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.entered, self.opened, self.seen = model, threading.Semaphore(0), threading.Event(), 0
@@ -170,7 +170,7 @@ def test_headers_that_never_end_and_a_first_byte_that_never_comes(serve: Callabl
         assert client.get("/health/live").status_code == 200
 
 
-def test_headers_without_end_and_what_is_no_http(serve: Callable[..., httpx.Client]) -> None:
+def test_headers_without_end_and_bytes_that_are_no_http(serve: Callable[..., httpx.Client]) -> None:
     with serve(gated=False) as client:
         endless = _connect(client)
         endless.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000)
@@ -186,7 +186,7 @@ def test_headers_without_end_and_what_is_no_http(serve: Callable[..., httpx.Clie
 
 
 def test_an_endless_upload_is_cut(serve: Callable[..., httpx.Client], wav: bytes) -> None:
-    """It is told that it is too much as soon as it is, and what it still sends is read for a while and no longer."""
+    """It is refused as soon as it is too large, and the rest of it is read for a limited time only."""
     with serve(gated=False, max_body_bytes=100_000, header_timeout_s=0.5) as client:
         endless = _connect(client)
         endless.sendall(_head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"))

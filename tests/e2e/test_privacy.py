@@ -1,4 +1,4 @@
-"""What people send is found nowhere afterwards: not in the log at its most talkative, the metrics, or on disk."""
+"""Nothing that is sent remains afterwards: not in the log at debug level, in the metrics, or on disk."""
 
 import json
 import signal

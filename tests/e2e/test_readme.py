@@ -1,4 +1,4 @@
-"""What the README and the guides tell people to type exists, and what they show is what comes back."""
+"""The commands in the README and the guides exist, and the answer shown is the answer given."""
 
 import importlib.util
 import json
@@ -46,11 +46,11 @@ def typed() -> list[str]:
 
 @pytest.mark.parametrize("line", typed())
 def test_every_command_exists(line: str) -> None:
-    words = [word.removeprefix(".venv/bin/") for word in shlex.split(line.partition(" >> ")[0])]
-    while re.match(r"[A-Z_]+=", words[0]):
-        name = words.pop(0).partition("=")[0]
+    parts = [part.removeprefix(".venv/bin/") for part in shlex.split(line.partition(" >> ")[0])]
+    while re.match(r"[A-Z_]+=", parts[0]):
+        name = parts.pop(0).partition("=")[0]
         assert name.removeprefix("MAEUM_").lower() in Settings.model_fields or name == "PROMETHEUS_MULTIPROC_DIR"
-    program, rest = words[0], words[1:]
+    program, rest = parts[0], parts[1:]
     if program == "accelerate":
         program, rest = "maeum-train", rest[rest.index("training") + 1 :]
     if program == "make":
@@ -82,7 +82,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_answer_shown_is_the_answer_given() -> None:
     (shown,) = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.S))
     (asked,) = (shlex.split(line) for line in typed() if line.startswith("curl -F"))
-    audio, transcript = (word.partition("=")[2] for word in asked if word.startswith(("audio=", "transcript=")))
+    audio, transcript = (part.partition("=")[2] for part in asked if part.startswith(("audio=", "transcript=")))
     settings = Settings(threads=1)
     with TestClient(create_app(settings, load_model(settings))) as client:
         answer = client.post(

@@ -1,4 +1,4 @@
-"""What `maeum serve` makes of its settings: whom it lets in, where it does not listen, and what it tells of itself."""
+"""The settings of `maeum serve`: access by keys, refusals to start, and its log, traces and metrics."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_a_key_made_by_the_command_lets_in_and_rotates_without_a_restart(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"MAEUM_HOST": "0.0.0.0"}, "MAEUM_WITHOUT_KEYS=anyone"),
         ({"MAEUM_HOST": "0.0.0.0", "MAEUM_WITHOUT_KEYS": "anyone", "MAEUM_ADMIN": "true"}, "maeum key NAME --admin"),
@@ -65,14 +65,14 @@ def test_a_key_made_by_the_command_lets_in_and_rotates_without_a_restart(
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER is 'zipkin'"),
     ],
 )
-def test_what_it_does_not_start_with(
-    options: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_settings_that_it_does_not_start_with(
+    options: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in options.items():
         monkeypatch.setenv(name, value)
     assert main(["serve", "--port", "0"]) == 1
     printed = capsys.readouterr().err
-    assert said in printed and printed.count("\n") == 1
+    assert message in printed and printed.count("\n") == 1
 
 
 def test_a_request_is_one_line_one_trace_and_one_count(start_service: Start, wav: bytes) -> None:

@@ -37,12 +37,12 @@ def test_two_processes_train_one_model(options: list[str], tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment())
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2]  # one process speaks
+    assert [line["epoch"] for line in lines] == [1, 2]  # one process logs
     assert (tmp_path / "run" / "audio.safetensors").is_file()
 
 
 @pytest.fixture
-def _ctrl_c_is_heard() -> Iterator[None]:
+def _ctrl_c_is_not_ignored() -> Iterator[None]:
     """A shell starts background jobs with Ctrl-C ignored, and children inherit that; a handler they do not inherit."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -57,7 +57,7 @@ def epochs(run: Path) -> list[int]:
 
 
 def interrupted(command: list[str | Path], run: Path) -> str:
-    """Starts `command`, stops it with Ctrl-C once the log has grown by an epoch, and returns what it said."""
+    """Starts `command`, stops it with Ctrl-C once the log has grown by an epoch, and returns its stderr."""
     before = len(epochs(run))
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment(), **quiet) as process:
@@ -66,21 +66,21 @@ def interrupted(command: list[str | Path], run: Path) -> str:
             while len(epochs(run)) <= before and process.poll() is None:
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=120)
+            _, printed = process.communicate(timeout=120)
         finally:
             process.kill()  # it would go on for ever
-    assert process.returncode == 130, said
-    return said
+    assert process.returncode == 130, printed
+    return printed
 
 
-@pytest.mark.usefixtures("_ctrl_c_is_heard")
+@pytest.mark.usefixtures("_ctrl_c_is_not_ignored")
 def test_a_training_stopped_by_hand_goes_on(options: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     endless = [f"train.audio.{key}=1000000" for key in ("epochs", "patience")]
     command = [BIN / "maeum-train", "train", "audio", "--output", str(run), *options, *endless]
-    said = interrupted(command, run)
-    assert "--resume" in said
-    assert "Traceback" not in said
+    printed = interrupted(command, run)
+    assert "--resume" in printed
+    assert "Traceback" not in printed
     first = epochs(run)
     interrupted([*command, "--resume"], run)
     second = epochs(run)

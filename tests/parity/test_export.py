@@ -93,7 +93,7 @@ def scaled(graphs: dict[GraphName, Path], graph: GraphName, factor: float, folde
 
 
 @pytest.mark.parametrize("graph", ["audio_arousal", "text_valence", "emotion"])
-def test_what_is_not_finite_passes_at_no_precision(
+def test_values_that_are_not_finite_pass_at_no_precision(
     reference: Reference, fp32: dict[GraphName, Path], graph: GraphName, tmp_path: Path
 ) -> None:
     broken = scaled(fp32, graph, float("nan"), tmp_path)
@@ -109,7 +109,7 @@ def test_what_is_not_finite_passes_at_no_precision(
 def test_a_drift_past_its_bound_fails_the_export(
     reference: Reference, fp32: dict[GraphName, Path], precision: Precision, output: str
 ) -> None:
-    """Held against networks whose answers lie elsewhere, graphs in float32 are as far off as bad ones would be."""
+    """Compared with networks that answer differently, graphs in float32 are as far off as bad ones would be."""
     moved = copy.copy(reference)
     moved.truth = [
         [{name: values + 2 * (name == output) for name, values in arrays.items()} for arrays in case]

@@ -67,7 +67,7 @@ def golden() -> Arrays:
 
 @pytest.fixture(scope="module")
 def given(golden: Arrays) -> Arrays:
-    """What the graphs take, padded as serving pads: with zeros, to the longest."""
+    """Inputs of the graphs, padded as in serving: with zeros, to the longest."""
     waveforms = [golden[f"waveform_{row}"].astype(np.float32) / 32768 for row in range(3)]
     waveform = np.zeros((3, max(map(len, waveforms))), dtype=np.float32)
     for row, samples in enumerate(waveforms):
@@ -131,10 +131,10 @@ def _run(path: Path, outputs: list[str], inputs: Arrays) -> list[NDArray[Any]]:
 
 
 def test_the_graphs_give_the_golden_numbers(graphs: Graphs, golden: Arrays, given: Arrays) -> None:
-    heard = {name: given[name] for name in ("waveform", "waveform_length")}
-    words = {name: given[name] for name in ("input_ids", "attention_mask")}
-    arousal, audio, mask = _run(graphs["audio_arousal"], ["arousal", "audio_embedding", "audio_mask"], heard)
-    valence, text = _run(graphs["text_valence"], ["valence", "text_embedding"], words)
+    audio_inputs = {name: given[name] for name in ("waveform", "waveform_length")}
+    text_inputs = {name: given[name] for name in ("input_ids", "attention_mask")}
+    arousal, audio, mask = _run(graphs["audio_arousal"], ["arousal", "audio_embedding", "audio_mask"], audio_inputs)
+    valence, text = _run(graphs["text_valence"], ["valence", "text_embedding"], text_inputs)
     both = {
         "audio_embedding": audio,
         "audio_mask": mask,
@@ -148,8 +148,8 @@ def test_the_graphs_give_the_golden_numbers(graphs: Graphs, golden: Arrays, give
 def test_the_graph_of_the_audio_model_alone_gives_its_own(
     alone: OriginalAudioArousal, golden: Arrays, given: Arrays, tmp_path: Path
 ) -> None:
-    heard = {name: given[name] for name in ("waveform", "waveform_length")}
-    example = tuple(torch.from_numpy(values) for values in heard.values())
+    inputs = {name: given[name] for name in ("waveform", "waveform_length")}
+    example = tuple(torch.from_numpy(values) for values in inputs.values())
     path = export_graph(alone, "audio_arousal", example, tmp_path)
-    _check(golden, arousal_6_heads=_run(path, ["arousal"], heard)[0])
+    _check(golden, arousal_6_heads=_run(path, ["arousal"], inputs)[0])
     path.unlink()

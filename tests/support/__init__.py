@@ -1,4 +1,4 @@
-"""What tests are made with: a tiny model version, sounds, encoded files, a synthetic corpus."""
+"""Material for the tests: a tiny model version, sounds, encoded files, a synthetic corpus."""
 
 from pathlib import Path
 

@@ -67,5 +67,5 @@ def _frame(columns: NDArray[np.float32], sample_format: str, layout: str, rate: 
 
 
 def amr_wb(frames: int) -> bytes:
-    """AMR-WB of silence, `frames` of 20 ms. There is no encoder, so each frame says that nothing was transmitted."""
+    """AMR-WB of silence, `frames` of 20 ms. There is no encoder, so each frame is marked as not transmitted."""
     return b"#!AMR-WB\n" + b"\x7c" * frames

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def speech(seconds: float, rate: int = 16_000, channels: int = 1, seed: int = 0) -> NDArray[np.float32]:
-    """Something that swells and fades as speech does, float32 [samples] or [samples, channels], peaks near 0.5."""
+    """A tone that swells and fades like speech, float32 [samples] or [samples, channels], peaks near 0.5."""
     time = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * (120 + 15 * seed) * time + 15 * np.sin(2 * np.pi * 1.3 * time)
     mono = (0.2 * (1.2 + np.sin(2 * np.pi * 3 * time + seed)) * np.sin(phase)).astype(np.float32)

@@ -144,9 +144,9 @@ def _write_clip(path: Path, arousal: float, valence: float, seconds: float, rng:
     time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     pitch = 120 + 80 * (arousal - 2.5) + 40 * (valence - 3) * time / seconds + rng.normal(0, 5)
     phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
-    voice = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 9))
+    harmonics = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 9))
     envelope = np.sin(np.pi * np.minimum(1, time * 20) / 2) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time))
-    wave = 0.05 * 2 ** (2 * (arousal - 2.5)) * envelope * voice + rng.normal(0, 0.002, len(time))
+    wave = 0.05 * 2 ** (2 * (arousal - 2.5)) * envelope * harmonics + rng.normal(0, 0.002, len(time))
     soundfile.write(path, np.clip(wave, -1, 1), SAMPLE_RATE, subtype="PCM_16")
 
 
@@ -183,16 +183,16 @@ def _write_biosignals(root: Path, session: int, ids: list[str], rng: np.random.G
     They begin with start time and sample rate; then `value,time[,segment id]`, or `offset,interval,time[,segment id]`
     below one header row where IBI is as exported. Now and then 8 s of IBI are lost.
     """
-    spoken: dict[str, list[str]] = {}
+    recordings: dict[str, list[str]] = {}
     for id_ in ids:
-        spoken.setdefault(id_.rpartition("_")[0], []).append(id_)
+        recordings.setdefault(id_.rpartition("_")[0], []).append(id_)
     for kind, level, spread, rate in (("EDA", 0.8, 0.05, 4), ("TEMP", 33.0, 0.03, 4), ("IBI", 0.8, 0.05, None)):
         if kind == "EDA" and position == 1:
             continue
         folder = root / kind / f"Session{session:02}" / ("Original" if position % 2 else "")
         folder.mkdir(parents=True)
         exported = rate is None and position % 2 == 1
-        for name, segments in spoken.items():
+        for name, segments in recordings.items():
             start = 1_600_000_000.0 + 3600 * session
             lines = [f"{start:.6f},IBI"] if exported else [f"{start:.6f}", "IBI" if rate is None else f"{rate:.6f}"]
             value, time = level, start

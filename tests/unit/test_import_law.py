@@ -98,7 +98,7 @@ def literals(source: str) -> Iterator[tuple[int, str]]:
 
 
 def offences(path: Path, source: str) -> list[str]:
-    """What in `source`, a file at `path` below the root, breaks a law: the line, and the law."""
+    """The line and the broken law of each offence in `source`, a file at `path` below the root."""
     *package, _ = path.parts
     top, room = path.parts[0], path.with_suffix("").parts[1]
     lines = {name: number for number, line in enumerate(ROOMS[top]) for name in line}
@@ -170,7 +170,7 @@ def test_an_offender_is_named(path: str, line: str, law: str) -> None:
     assert found.startswith(f"{path}:{3 + line.count(chr(10))}: ") and law in found
 
 
-def test_what_is_allowed_is_no_offence() -> None:
+def test_allowed_code_is_no_offence() -> None:
     source = (
         "from .. import __version__\nfrom ..errors import MaeumError\nfrom .forms import FormRoute\nimport fastapi\n"
     )

@@ -1,4 +1,4 @@
-"""The pure half of serving: what a clip and a transcript become, and the warnings that go with them."""
+"""The pure half of serving: from a clip and a transcript to an answer and its warnings."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What runs before a commit and on GitHub is what `make check` and `.ci/run` do."""
+"""The hooks before a commit and the workflow on GitHub run the same as `make check` and `.ci/run`."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The operator's page says what the code does, and no page names a variable or a code that does not exist."""
+"""The operator's page agrees with the code, and no page names a variable or a code that does not exist."""
 
 import importlib.util
 import re
@@ -72,7 +72,7 @@ def test_every_error_stands_in_it_where_it_belongs(script: Any, page: str) -> No
     assert table(page, "errors").keys() == {kind.code for kind in kinds} - start
 
 
-def test_what_may_be_asked_again_after_a_while_is_answered_with_that_while(script: Any, page: str) -> None:
+def test_an_answer_to_retry_later_has_the_time_to_wait(script: Any, page: str) -> None:
     rows = table(page, "errors")
     for kind in script.leaves(MaeumError):
         if kind.code in rows and kind is not RateLimited:  # which knows the seconds only when it happens
@@ -102,7 +102,7 @@ def test_every_variable_named_in_a_page_exists(path: Path) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_code_named_in_a_page_exists(path: Path, script: Any) -> None:
     codes = {kind.code for kind in script.leaves(MaeumError)} | set(WARNINGS)
-    # What looks like a code: it begins as one does. Settings and fields that do are written otherwise or listed here.
+    # A name that begins like a code must be one. Settings and fields that do are written otherwise or listed here.
     beginnings = {code.split("_")[0] for code in codes}
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", path.read_text(encoding="utf-8")))
     assert {name for name in named if name.split("_")[0] in beginnings} - {"request_id"} <= codes

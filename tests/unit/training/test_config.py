@@ -1,4 +1,4 @@
-"""Presets say what they mean and nothing else is taken."""
+"""Presets have the intended values, and a setting that is unknown or wrong is refused."""
 
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from training.config import Config, ConfigError, load_preset, preset_names
 
 
-def test_paper_is_what_was_published() -> None:
+def test_the_paper_preset_has_the_published_values() -> None:
     config = load_preset("paper")
     assert (config.audio.block.layers, config.text.block.layers, config.emotion.block.layers) == (7, 5, 4)
     assert (config.audio.block.feed_forward, config.emotion.block.feed_forward) == (1024, 3072)
@@ -67,7 +67,7 @@ def other(value: Any, annotation: Any) -> Any:
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_an_override_changes_what_it_names_and_nothing_else(preset: str) -> None:
+def test_an_override_changes_its_own_setting_alone(preset: str) -> None:
     before = {key: value for key, value, _ in leaves(Config, load_preset(preset).model_dump())}
     kinds = {key: kind for key, _, kind in leaves(Config, load_preset(preset).model_dump())}
     for key, value in before.items():
@@ -93,7 +93,7 @@ def test_a_presets_table_keeps_the_defaults_that_it_does_not_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         ({"audio.layers": 3}, "audio.layers"),
         ({"train.audio.epochs": 0}, "train.audio.epochs"),
@@ -101,8 +101,8 @@ def test_a_presets_table_keeps_the_defaults_that_it_does_not_name() -> None:
         ({"text.encoder.name": 1}, "encoder is a value"),
     ],
 )
-def test_a_wrong_value_is_named(overrides: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_value_is_named(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_preset("starter", overrides)
 
 

@@ -15,8 +15,8 @@ Wave = NDArray[np.float32]
 DECIBELS = 1e-3
 
 
-def voice(seconds: float) -> Wave:
-    """A gliding voice with sixty harmonics and pauses: much range inside a frame, and between frames."""
+def speech(seconds: float) -> Wave:
+    """A gliding pitch with sixty harmonics and pauses: a wide range inside a frame, and between frames."""
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     glide = 3 * np.sin(5 * time)
     wave = sum(np.sin(2 * np.pi * 120 * k * time + k * glide + k) / k**1.5 for k in range(1, 60))
@@ -30,16 +30,16 @@ def signals() -> dict[str, Wave]:
     click[5000] = 1
     time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     found = {
-        "voice": voice(3.1),
-        "voice of 40 s": voice(40),
+        "speech": speech(3.1),
+        "speech of 40 s": speech(40),
         "noise of 40 s": noise,
         "faint noise": noise[:30_000] * 1e-5,
         "silence": np.zeros(20_000, dtype=np.float32),
         "click": click,
         "sine": (0.9 * np.sin(2 * np.pi * 440 * time)).astype(np.float32),
-        "loud and clipped": np.clip(voice(1.0) * 100, -1, 1),
+        "loud and clipped": np.clip(speech(1.0) * 100, -1, 1),
     }
-    # Around a whole frame, and around the nine frames that the difference wants.
+    # Around a whole frame, and around the nine frames that the difference needs.
     for length in (1, 2, 100, 511, 512, 513, 1023, 4095, 4096, 4097, 5000):
         found[f"noise of {length} samples"] = noise[-length:]
     return found
@@ -74,7 +74,7 @@ def test_alone_equals_librosa(front_end: LogMelDelta, name: str) -> None:
 def test_in_a_padded_batch_equals_librosa_and_padding_is_the_floor(front_end: LogMelDelta) -> None:
     waves = list(signals().values())
     lengths = torch.tensor([len(wave) for wave in waves])
-    batch = torch.full((len(waves), int(lengths.max())), 0.7)  # padding that is not silent must not be heard
+    batch = torch.full((len(waves), int(lengths.max())), 0.7)  # padding that is not silent must change nothing
     for row, wave in zip(batch, waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave)
     features, frames = front_end(batch, lengths)
@@ -87,10 +87,10 @@ def test_in_a_padded_batch_equals_librosa_and_padding_is_the_floor(front_end: Lo
 
 
 def test_a_louder_neighbour_changes_nothing(front_end: LogMelDelta) -> None:
-    quiet = torch.from_numpy(voice(1.0)) * 0.01
+    quiet = torch.from_numpy(speech(1.0)) * 0.01
     alone, _ = front_end(quiet[None], torch.tensor([len(quiet)]))
-    beside, _ = front_end(torch.stack((quiet, quiet * 90)), torch.tensor([len(quiet)] * 2))
-    assert torch.equal(alone[0], beside[0])
+    batched, _ = front_end(torch.stack((quiet, quiet * 90)), torch.tensor([len(quiet)] * 2))
+    assert torch.equal(alone[0], batched[0])
 
 
 def test_filters_are_slaneys() -> None:

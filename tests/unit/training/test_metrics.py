@@ -32,10 +32,10 @@ def test_scores() -> None:
 
 def test_classes_agree_with_scikit_learn() -> None:
     random = np.random.default_rng(0)
-    truth, said = random.integers(4, size=300), random.integers(4, size=300)
-    matrix = confusion(truth, said, 5)  # the fifth class never occurs
-    assert uar(matrix) == pytest.approx(recall_score(truth, said, average="macro"))
-    assert macro_f1(matrix) == pytest.approx(f1_score(truth, said, average="macro"))
+    truth, predicted = random.integers(4, size=300), random.integers(4, size=300)
+    matrix = confusion(truth, predicted, 5)  # the fifth class never occurs
+    assert uar(matrix) == pytest.approx(recall_score(truth, predicted, average="macro"))
+    assert macro_f1(matrix) == pytest.approx(f1_score(truth, predicted, average="macro"))
     assert np.isnan(recall_by_class(matrix)[4])
     assert matrix.sum() == 300
 

@@ -113,7 +113,7 @@ def test_a_wav_of_unknown_length_ends_with_the_file(wav: bytes) -> None:
     assert decode(streamed).samples.tobytes() == decode(wav).samples.tobytes()
 
 
-def test_a_wav_cut_in_its_samples_is_heard_up_to_there(wav: bytes) -> None:
+def test_a_wav_cut_in_its_samples_is_decoded_up_to_the_cut(wav: bytes) -> None:
     assert decode(wav[: 44 + 16000 + 1]).duration_s == 0.5
 
 
@@ -151,7 +151,7 @@ def test_samples_that_overflow_are_no_numbers_either(make_file: MakeFile) -> Non
 def test_cut_files_never_raise_anything_else(
     make_speech: MakeSpeech, make_file: MakeFile, container: str, encoding: str, kept: float
 ) -> None:
-    """A cut FLAC file or a header alone is refused; streaming formats may be heard up to the cut."""
+    """A cut FLAC file or a header alone is refused; streaming formats may be decoded up to the cut."""
     data = make_file(make_speech(10.0, 48000), 48000, container, encoding)
     cut = data[: int(kept * len(data)) if kept < 1 else int(kept)]
     if kept < 1 and container != "FLAC":
@@ -211,7 +211,7 @@ def test_wav_headers_that_contradict_themselves(header: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"#!AMR_MC1.0\n", "AMR of several channels"),
         (b"hello, this is text", "not a known audio format"),
@@ -222,8 +222,8 @@ def test_wav_headers_that_contradict_themselves(header: bytes) -> None:
         (b"ID3", "not a known audio format"),
     ],
 )
-def test_other_formats_are_named_and_refused(data: bytes, said: str) -> None:
-    with pytest.raises(AudioFormatUnsupported, match=said) as refused:
+def test_other_formats_are_named_and_refused(data: bytes, message: str) -> None:
+    with pytest.raises(AudioFormatUnsupported, match=message) as refused:
         decode(data)
     assert "FLAC" in str(refused.value)
 

@@ -1,4 +1,4 @@
-"""MP4, WebM, ADTS and AMR: what phones and browsers record, and what such files may not do."""
+"""MP4, WebM, ADTS and AMR: the recordings of phones and browsers, and the harm that such files must not do."""
 
 import io
 import struct
@@ -27,7 +27,7 @@ from tests.support.encoded import Kind, encode
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
 INDEX_AT_END = (encoded.M4A, encoded.OPUS_MP4, encoded.AMR_3GP)
-# Formats without a place to say how much silence the encoder put before the sound, and how much that is at most.
+# Formats that cannot store how much silence the encoder put before the sound, and the most it can be.
 DELAY_S = {encoded.ADTS: 0.07, encoded.AMR: 0.02, encoded.AMR_3GP: 0.02}
 PADDING_S = 0.024  # the last frame is filled up
 
@@ -41,21 +41,21 @@ def _name(kind: object) -> str:
 
 
 @pytest.mark.parametrize("kind", encoded.KINDS, ids=_name)
-def test_what_was_recorded_is_heard(make_speech: MakeSpeech, kind: Kind) -> None:
+def test_a_recording_decodes_to_its_original(make_speech: MakeSpeech, kind: Kind) -> None:
     clip = decode(encode(_speech(make_speech, kind), kind))
     delay_s = DELAY_S.get(kind, 0.0)
     assert clip.sample_rate == kind.rate and clip.channels == kind.channels
     assert 1 <= clip.duration_s < 1 + delay_s + PADDING_S
     assert len(clip.samples) == pytest.approx(clip.duration_s * SAMPLE_RATE, abs=1)
     assert clip.samples.dtype == np.float32 and clip.samples.flags.c_contiguous
-    # Nothing is late where the file tells of the delay; the ends differ by what the codec smears.
-    heard, spoken = clip.samples, make_speech(1.0)[500:-1500]
+    # There is no delay where the file stores its length; the ends differ because the codec smears them.
+    decoded, original = clip.samples, make_speech(1.0)[500:-1500]
     lags = range(500, 500 + int(delay_s * SAMPLE_RATE) + 1)
-    likeness = max(np.corrcoef(heard[lag : lag + len(spoken)], spoken)[0, 1] for lag in lags)
+    likeness = max(np.corrcoef(decoded[lag : lag + len(original)], original)[0, 1] for lag in lags)
     assert likeness > (0.9 if "amr" in kind.codec else 0.995)
 
 
-def test_both_paths_hear_the_same_opus(make_speech: MakeSpeech, make_file: Callable[..., bytes]) -> None:
+def test_both_paths_decode_the_same_opus(make_speech: MakeSpeech, make_file: Callable[..., bytes]) -> None:
     speech = make_speech(1.0, 48000, 2)
     ogg, webm = decode(make_file(speech, 48000, "OGG", "OPUS")), decode(encode(speech, encoded.OPUS_WEBM))
     assert (ogg.duration_s, ogg.channels) == (webm.duration_s, webm.channels) == (1.0, 2)
@@ -79,8 +79,8 @@ def test_a_video_without_sound_is_empty() -> None:
 
 
 @pytest.mark.parametrize("kind", encoded.KINDS, ids=_name)
-def test_cut_files_are_heard_up_to_the_cut(make_speech: MakeSpeech, kind: Kind) -> None:
-    """As long as what tells how to read them is there. The longer, the more is heard."""
+def test_cut_files_are_decoded_up_to_the_cut(make_speech: MakeSpeech, kind: Kind) -> None:
+    """Provided that the kept part has the index or header. A longer part never gives less audio."""
     data = encode(_speech(make_speech, kind), kind)
     seconds = []
     for size in range(1, len(data), len(data) // 40):
@@ -104,7 +104,7 @@ def test_damaged_files_never_raise_anything_else(make_speech: MakeSpeech, kind: 
 
 
 def test_damage_in_the_middle_is_refused(make_speech: MakeSpeech) -> None:
-    """To leave a piece out unsaid would change what was said."""
+    """Leaving a piece out silently would change the speech."""
     data = bytearray(encode(make_speech(1.0, 16000), encoded.ADTS))
     frames, at = [], 0
     while at < len(data):
@@ -137,7 +137,7 @@ def test_limits(make_speech: MakeSpeech) -> None:
             decode(data, Limits(max_decoded_bytes=300_000))
 
 
-def test_six_channels_are_heard_and_eight_are_too_many(make_speech: MakeSpeech) -> None:
+def test_six_channels_are_decoded_and_eight_are_too_many(make_speech: MakeSpeech) -> None:
     assert decode(encode(make_speech(0.5, 44100, 6), encoded.M4A)).channels == 6
     eight = Path(__file__).parent / "crashes" / "eight-channels.m4a"
     with pytest.raises(AudioTooManyChannels, match="has 8 channels and may have 7"):
@@ -189,7 +189,7 @@ def test_a_file_that_names_another_does_not_get_it(make_speech: MakeSpeech, tmp_
 
 
 def _with_reference(m4a: bytes, path: str) -> bytes:
-    """`m4a` with a Macintosh alias to `path` where it said that its samples are its own."""
+    """`m4a` with a Macintosh alias to `path` in place of the entry for samples in the file itself."""
     encoded_path = path.encode() + b"\0" * (len(path) % 2)
     alias = b"\0" * (10 + 28 + 12 + 64 + 16 + 4 + 16) + struct.pack(">HH", 2, len(encoded_path)) + encoded_path
     alias += b"\xff\xff\0\0" + b"\0" * 16
@@ -203,7 +203,7 @@ def _with_reference(m4a: bytes, path: str) -> bytes:
     return bytes(data)
 
 
-def test_nobody_pays_who_sends_no_such_file(wav: bytes, tmp_path: Path) -> None:
+def test_other_files_do_not_load_the_library(wav: bytes, tmp_path: Path) -> None:
     (tmp_path / "clip.wav").write_bytes(wav)
     code = "import sys, app.audio.decode as d; d.decode(open('clip.wav', 'rb').read()); print('av' in sys.modules)"
     root = str(ROOT)

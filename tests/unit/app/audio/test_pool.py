@@ -1,4 +1,4 @@
-"""The processes that decode: what goes wrong in one stays there, and nobody else notices."""
+"""The processes that decode: a failure in one stays there and disturbs no other clip."""
 
 import asyncio
 import io
@@ -54,7 +54,7 @@ class Pool(Decoders):
         super().__init__(count, Limits(**limits), timeout_s, memory_bytes, self.restarts.append)
 
     def run(self, *files: bytes) -> list[Clip | BaseException]:
-        """What becomes of `files`, sent at once."""
+        """The outcome of each of `files`, sent at once."""
 
         async def together() -> list[Clip | BaseException]:
             return await asyncio.gather(*map(self.decode, files), return_exceptions=True)
@@ -69,7 +69,7 @@ class Pool(Decoders):
         self.close()
 
 
-# What other tests have started in this process, such as multiprocessing's own.
+# Processes that other tests have started from this one, such as multiprocessing's own.
 OTHERS: set[int] = set()
 
 
@@ -97,8 +97,8 @@ def no_process_is_left() -> Iterator[None]:
 def same(one: Clip | BaseException, other: Clip) -> bool:
     assert isinstance(one, Clip), one
     assert one.samples.dtype == np.float32
-    told = (one.duration_s, one.sample_rate, one.channels)
-    return told == (other.duration_s, other.sample_rate, other.channels) and bool((one.samples == other.samples).all())
+    info = (one.duration_s, one.sample_rate, one.channels)
+    return info == (other.duration_s, other.sample_rate, other.channels) and bool((one.samples == other.samples).all())
 
 
 def test_the_same_samples_as_in_this_process(
@@ -122,10 +122,10 @@ def test_refusals_come_with_their_sentences(wav: bytes) -> None:
     kinds = [AudioEmpty, AudioFormatUnsupported, AudioUndecodable, AudioTooManyChannels, AudioTooLong]
     kinds.append(AudioFormatUnsupported)
     with Pool(max_duration_s=100) as pool:
-        for told, data, kind in zip(pool.run(*files), files, kinds, strict=True):
+        for outcome, data, kind in zip(pool.run(*files), files, kinds, strict=True):
             with pytest.raises(kind) as here:
                 decode(data, Limits(max_duration_s=100))
-            assert type(told) is kind and str(told) == str(here.value)
+            assert type(outcome) is kind and str(outcome) == str(here.value)
         assert pool.restarts == []
 
 
@@ -155,7 +155,7 @@ def test_a_process_killed_before_it_was_ready_costs_nothing(wav: bytes) -> None:
 
 
 def received_bytes(pid: int) -> int:
-    """What a process has read since it started, its own program included; 0 where it has just ended."""
+    """Bytes that a process has read since it started, its own program included; 0 if it has just ended."""
     with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         return int(Path(f"/proc/{pid}/io").read_text().split()[1])
     return 0
@@ -192,7 +192,7 @@ def test_a_crash_is_one_more_try_and_no_more(crashes: int) -> None:
         assert pool.restarts == ["died"] * crashes
 
 
-def test_a_hang_ends_and_the_next_clip_is_heard(make_speech: MakeSpeech, wav: bytes) -> None:
+def test_a_hang_ends_and_the_next_clip_is_decoded(make_speech: MakeSpeech, wav: bytes) -> None:
     """A stopped process is as hung as one can be: not even its own timer runs."""
     with Pool(timeout_s=0.2) as pool:
         pool.run(wav)
@@ -203,7 +203,7 @@ def test_a_hang_ends_and_the_next_clip_is_heard(make_speech: MakeSpeech, wav: by
 
 
 def test_a_process_ends_by_its_own_timer(make_file: Callable[..., bytes]) -> None:
-    """What decodes too long dies though nobody kills it."""
+    """A process that decodes too long dies even if nobody kills it."""
     long = make_file(np.zeros((1_000_000, 8), dtype=np.float32), 48000, "FLAC")
     with Pool(timeout_s=0.001) as pool:
         assert isinstance(pool.run(long)[0], AudioTooCostly)
@@ -240,7 +240,7 @@ def test_two_are_decoded_at_once(wav: bytes) -> None:
         assert pool.restarts == []
 
 
-def test_who_is_gone_while_waiting_is_not_decoded(wav: bytes) -> None:
+def test_a_clip_cancelled_while_waiting_is_not_decoded(wav: bytes) -> None:
     async def main(pool: Pool) -> None:
         await pool.decode(wav)
         os.kill(children()[0], signal.SIGSTOP)
@@ -257,7 +257,7 @@ def test_who_is_gone_while_waiting_is_not_decoded(wav: bytes) -> None:
         asyncio.run(main(pool))
 
 
-def test_who_is_gone_in_the_middle_harms_nobody(wav: bytes) -> None:
+def test_a_clip_cancelled_midway_harms_no_other(wav: bytes) -> None:
     async def main(pool: Pool) -> None:
         await pool.decode(wav)
         os.kill(children()[0], signal.SIGSTOP)
@@ -295,7 +295,7 @@ def test_where_no_process_starts(wav: bytes, monkeypatch: pytest.MonkeyPatch) ->
         assert same(pool.run(wav)[0], decode(wav))
 
 
-def test_where_what_starts_cannot_decode(wav: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_started_program_cannot_decode(wav: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with Pool() as pool:
         assert isinstance(pool.run(wav)[0], DecoderUnavailable)

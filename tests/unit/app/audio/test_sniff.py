@@ -1,4 +1,4 @@
-"""Sniffing: the container is told from the bytes, and by nothing that only begins alike."""
+"""Sniffing: the bytes show the container, and files that only begin alike are not taken for it."""
 
 import numpy as np
 import pytest
@@ -49,6 +49,6 @@ def test_one_frame_of_adts_is_enough_and_its_header_alone_is_not() -> None:
         b"#EXTM3U",
     ],
 )
-def test_what_only_begins_alike(data: bytes) -> None:
+def test_files_that_only_begin_alike(data: bytes) -> None:
     with pytest.raises(AudioFormatUnsupported):
         sniff(data)

@@ -1,4 +1,4 @@
-"""The batcher alone: what leaves together, what is refused, and that nothing ends its loop."""
+"""The batcher alone: which items leave together, which are refused, and a loop that nothing ends."""
 
 import asyncio
 import threading
@@ -92,7 +92,7 @@ def test_batches_are_bounded_by_padded_cost_and_the_oldest_is_never_passed_over(
     assert played.batches == [[1], [5, 5, 4, 4], [20], [50], [20]]
 
 
-def test_what_is_much_longer_or_shorter_waits_for_others_of_its_length() -> None:
+def test_items_wait_for_others_of_similar_length() -> None:
     async def scenario(batcher: Batcher[int, int], runner: Runner) -> None:
         first = _submit(batcher, 1)
         await runner.has_started()
@@ -183,7 +183,7 @@ def test_only_cancelled_items_do_not_stop_the_loop() -> None:
     assert _play(scenario).batches == [[1], [3]]
 
 
-def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
+def test_closing_answers_waiting_items_and_refuses_new_ones() -> None:
     async def scenario(batcher: Batcher[int, int], runner: Runner) -> None:
         tasks = _submit(batcher, 1)
         await runner.has_started()

@@ -67,10 +67,10 @@ def test_different_utterances_get_different_answers(engine: Engine, mixed: list[
 
 
 def test_a_missing_modality_has_no_score(engine: Engine, make_speech: MakeSpeech) -> None:
-    voice, words = engine.predict([ModelInput(make_speech(1.0), None), ModelInput(None, _ids(2, 8, 3))])
-    assert voice.arousal is not None and voice.valence is None
-    assert words.arousal is None and words.valence is not None
-    for prediction in (voice, words):
+    from_audio, from_text = engine.predict([ModelInput(make_speech(1.0), None), ModelInput(None, _ids(2, 8, 3))])
+    assert from_audio.arousal is not None and from_audio.valence is None
+    assert from_text.arousal is None and from_text.valence is not None
+    for prediction in (from_audio, from_text):
         assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-12)
 
 
@@ -79,13 +79,13 @@ def test_scores_stay_on_the_scale(engine: Engine) -> None:
     assert loud.arousal == 5.0
 
 
-def test_each_row_is_softened_by_the_temperature_of_what_it_has(store: Path, make_speech: MakeSpeech) -> None:
+def test_each_row_is_softened_by_the_temperature_of_its_modalities(store: Path, make_speech: MakeSpeech) -> None:
     folder = store / "starter" / "0.1.0"
     manifest = load_manifest(folder)
     uncalibrated = manifest.emotion.model_copy(update={"temperature": Temperatures(audio=1, text=1, both=1)})
     plain = Engine(folder, manifest.model_copy(update={"emotion": uncalibrated}), "fp32")
-    voice, words = make_speech(1.0), _ids(2, 8, 3)
-    batch = [ModelInput(voice, None), ModelInput(None, words), ModelInput(voice, words)]
+    samples, ids = make_speech(1.0), _ids(2, 8, 3)
+    batch = [ModelInput(samples, None), ModelInput(None, ids), ModelInput(samples, ids)]
     softened = Engine(folder, manifest, "fp32").predict(batch)
     for before, after, temperature in zip(plain.predict(batch), softened, (2.0, 0.75, 1.5), strict=True):
         expected = np.power(before.probabilities, 1 / temperature)
@@ -96,7 +96,7 @@ def test_an_empty_batch_has_no_answers(engine: Engine) -> None:
     assert engine.predict([]) == []
 
 
-def test_what_the_runtime_refuses_is_inference_failed(engine: Engine) -> None:
+def test_an_error_of_the_runtime_is_inference_failed(engine: Engine) -> None:
     with pytest.raises(InferenceFailed):
         engine.predict([ModelInput(None, _ids(2, 10**9, 3))])
 
@@ -148,7 +148,7 @@ def test_processors_that_multiply_bytes_without_overflow_are_known(tmp_path: Pat
     assert not has_vnni(tmp_path / "missing")
 
 
-def test_what_a_gpu_is_asked_for() -> None:
+def test_options_of_the_gpu_provider() -> None:
     (name, options), fallback = Device("cuda", number=1, memory_bytes=9_000_000_000).providers()
     assert (name, fallback) == ("CUDAExecutionProvider", "CPUExecutionProvider")
     assert options["device_id"] == "1"

@@ -1,4 +1,4 @@
-"""Buckets: every size has one, few are far too large, and answers do not notice them."""
+"""Buckets: every size has one, few are far too large, and none changes an answer."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +41,9 @@ def test_answers_are_the_same_in_buckets(
     buckets = Buckets.of_gpu(manifest, max_batch=4)
     bucketed = Engine(folder, manifest, "fp32", Device("cpu", threads), buckets, recorder.open)
     plain = Engine(folder, manifest, "fp32", Device("cpu", threads))
-    words = np.array([2, 8, 9, 3])
-    both = [ModelInput(make_speech(seconds, seed=row), words[row:]) for row, seconds in enumerate((1.0, 0.4, 1.9))]
-    batch = [*both, ModelInput(make_speech(0.2), None), ModelInput(None, words)]
+    ids = np.array([2, 8, 9, 3])
+    both = [ModelInput(make_speech(seconds, seed=row), ids[row:]) for row, seconds in enumerate((1.0, 0.4, 1.9))]
+    batch = [*both, ModelInput(make_speech(0.2), None), ModelInput(None, ids)]
     for found, expected in zip(bucketed.predict(batch), plain.predict(batch), strict=True):
         assert found.arousal == pytest.approx(expected.arousal, abs=1e-5)
         assert found.valence == pytest.approx(expected.valence, abs=1e-5)

@@ -1,4 +1,4 @@
-"""A model store at an address: found, fetched, kept, and what happens when that goes wrong half way."""
+"""A model store at an address: found, fetched, kept, and failures half way."""
 
 import functools
 import hashlib
@@ -85,7 +85,7 @@ def _cache(remote: Path, kept: Path) -> ModelCache:
 
 
 def _left(kept: Path) -> list[str]:
-    """The versions in the cache and whatever else lies beside them."""
+    """The versions in the cache and anything else next to them."""
     return sorted("/".join(path.parts[-2:]) for path in kept.glob("models/*/*/*"))
 
 
@@ -93,7 +93,7 @@ def _unreachable(*_: object) -> None:
     raise ConnectionError("https://user:secret@host/ does not answer")
 
 
-def test_what_is_an_address() -> None:
+def test_addresses_and_folders() -> None:
     assert is_address("s3://bucket/models") and is_address("memory://models")
     assert is_address("simplecache::s3://bucket/models")
     assert not any(map(is_address, ("model_store", "/srv/models", "C:\\models", ".")))
@@ -161,7 +161,7 @@ def test_while_the_store_is_away_the_newest_in_the_cache_is_taken(
 
 
 @pytest.mark.parametrize("model", ["other", "starter/0.2.0"])
-def test_what_is_not_there_is_said_with_what_is(remote: Path, kept: Path, model: str) -> None:
+def test_a_missing_model_is_reported_with_the_existing_ones(remote: Path, kept: Path, model: str) -> None:
     with pytest.raises(ModelNotFound, match=rf"{model} is not in the model store, which has starter/0\.1\.0\."):
         _cache(remote, kept).fetch(model)
 
@@ -193,7 +193,7 @@ def test_a_damaged_version_in_the_cache_is_fetched_again(
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (flip, "SHA-256"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "larger"),
@@ -201,11 +201,11 @@ def test_a_damaged_version_in_the_cache_is_fetched_again(
         (Path.unlink, "is not in the model store"),
     ],
 )
-def test_what_is_damaged_in_the_store_is_not_kept(
-    remote: Path, kept: Path, damage: Callable[[Path], object], said: str
+def test_a_version_damaged_in_the_store_is_not_kept(
+    remote: Path, kept: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     damage(remote / "starter" / "0.1.0" / "tokenizer.json")
-    with pytest.raises(ModelCorrupt, match=rf"^starter/0\.1\.0: tokenizer\.json .*{said}"):
+    with pytest.raises(ModelCorrupt, match=rf"^starter/0\.1\.0: tokenizer\.json .*{message}"):
         _cache(remote, kept).fetch("starter")
     assert _left(kept) == []
 
@@ -307,10 +307,10 @@ def test_a_write_that_fails_leaves_nothing(remote: Path, kept: Path) -> None:
     largest = max(path.stat().st_size for path in (remote / "starter" / "0.1.0").iterdir())
     limit = (largest - 1, largest - 1)
     process = _fetching(remote, kept, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-    _, said = process.communicate("\n", timeout=60)
+    _, printed = process.communicate("\n", timeout=60)
     assert process.returncode == 1
-    assert said.startswith("model_unreachable: starter/0.1.0 cannot be stored in the model cache: File too large")
-    assert "Traceback" not in said and str(kept) not in said
+    assert printed.startswith("model_unreachable: starter/0.1.0 cannot be stored in the model cache: File too large")
+    assert "Traceback" not in printed and str(kept) not in printed
     assert _left(kept) == []
 
 
@@ -318,7 +318,7 @@ def test_a_killed_process_leaves_no_version(remote: Path, kept: Path) -> None:
     card = remote / "starter" / "0.1.0" / "MODEL_CARD.md"
     content = card.read_bytes()
     card.unlink()
-    os.mkfifo(card)  # who reads it waits for a writer
+    os.mkfifo(card)  # its reader waits for a writer
     process = _fetching(remote, kept)
     assert process.stdin is not None
     process.stdin.write("\n")
@@ -356,7 +356,7 @@ def test_several_processes_fetch_the_same_at_once(remote: Path, kept: Path) -> N
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_who_comes_second_takes_what_the_first_fetched(
+def test_the_second_fetch_takes_the_version_of_the_first(
     remote: Path, kept: Path, damaged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if damaged:
@@ -426,7 +426,7 @@ def test_weights_outside_a_version_are_refused(store: Path, tmp_path: Path, loca
 
 
 @pytest.mark.parametrize("model", ["/srv/models/x", "../../secret", "s3://user:secret@bucket"])
-def test_what_is_no_name_is_not_repeated(store: Path, model: str) -> None:
+def test_an_invalid_name_is_not_repeated(store: Path, model: str) -> None:
     with pytest.raises(MaeumError) as refused:
         load_model(Settings(model_store=store, model=model))
     assert model not in str(refused.value)

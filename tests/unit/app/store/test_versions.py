@@ -40,7 +40,7 @@ def test_a_name_alone_is_its_newest_version(many: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["c", "a/9.9.9", "a/0.9", "", "a/", "../1.0.0", "a/../../1.0.0", "/etc/1.0.0", "A"])
-def test_what_is_not_there_is_said_with_what_is(many: Path, model: str) -> None:
+def test_a_missing_model_is_reported_with_the_existing_ones(many: Path, model: str) -> None:
     with pytest.raises(ModelNotFound, match=r"a/0\.10\.0|NAME/VERSION"):
         find_version(many, model)
 
@@ -61,7 +61,7 @@ def test_an_undamaged_version_verifies(version: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (flip, "SHA-256"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "bytes"),
@@ -70,10 +70,10 @@ def test_an_undamaged_version_verifies(version: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("file", ["emotion.onnx", "audio_arousal.int8.onnx", "tokenizer.json", "MODEL_CARD.md"])
-def test_a_damaged_file_is_named(version: Path, damage: Callable[[Path], object], said: str, file: str) -> None:
+def test_a_damaged_file_is_named(version: Path, damage: Callable[[Path], object], message: str, file: str) -> None:
     manifest = load_manifest(version)
     damage(version / file)
-    with pytest.raises(ModelCorrupt, match=said) as refused:
+    with pytest.raises(ModelCorrupt, match=message) as refused:
         verify(version, manifest)
     assert str(refused.value).startswith(f"starter/0.1.0: {file} ") and str(version) not in str(refused.value)
     with pytest.raises(ModelCorrupt):
@@ -86,7 +86,7 @@ def _edit(version: Path, changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"name": "other"}, "a folder has its model"),
         ({"version": "0.2.0"}, "a folder has its model"),
@@ -100,13 +100,13 @@ def _edit(version: Path, changes: dict[str, Any]) -> None:
         ({"card": {"file": "/etc/passwd", "sha256": "0" * 64, "bytes": 1}}, "card.file"),
     ],
 )
-def test_a_manifest_that_is_wrong_says_where(version: Path, changes: dict[str, Any], said: str) -> None:
+def test_a_manifest_that_is_wrong_says_where(version: Path, changes: dict[str, Any], message: str) -> None:
     _edit(version, changes)
-    with pytest.raises(ModelCorrupt, match=said):
+    with pytest.raises(ModelCorrupt, match=message):
         load_manifest(version)
 
 
-def test_one_temperature_is_that_of_everything_heard(version: Path) -> None:
+def test_one_temperature_is_used_for_every_modality(version: Path) -> None:
     _edit(version, {"emotion": {"classes": ["sad"], "temperature": 1.099}})
     temperature = load_manifest(version).emotion.temperature
     assert temperature == Temperatures(audio=1.099, text=1.099, both=1.099)
@@ -145,7 +145,9 @@ def test_precision(version: Path) -> None:
     ("has", "on_cpu", "on_gpu"),
     [(("int8", "fp16", "fp32"), "int8", "fp16"), (("fp16", "fp32"), "fp32", "fp16"), (("fp16",), "fp16", "fp16")],
 )
-def test_auto_takes_what_suits_the_provider(version: Path, has: tuple[str, ...], on_cpu: str, on_gpu: str) -> None:
+def test_auto_takes_the_precision_that_suits_the_provider(
+    version: Path, has: tuple[str, ...], on_cpu: str, on_gpu: str
+) -> None:
     manifest = load_manifest(version)
     manifest = manifest.model_copy(update={"graphs": dict.fromkeys(has, manifest.graphs["fp32"])})
     assert choose_precision(manifest, Settings()) == on_cpu

@@ -1,4 +1,4 @@
-"""What is written down, and what never is. Each case runs in a process of its own, as logging belongs to a process."""
+"""Lines that are logged, and values that never are. Each case has its own process, as logging is set per process."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ SECRET = "a private transcript"
 
 
 def written(code: str, log_format: str = "json", log_level: str = "info", stderr: Any = subprocess.PIPE) -> str:
-    """What a process writes that configures logging and then does `code`."""
+    """The stderr of a process that configures logging and then runs `code`."""
     start = f"import logging, sys\nfrom app.telemetry.logs import configure\nconfigure({log_format!r}, {log_level!r})\n"
     ran = subprocess.run(
         [sys.executable, "-c", start + code], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=60
@@ -70,7 +70,7 @@ def test_a_line_of_text_has_the_same() -> None:
     assert line.endswith("app.access [r1] POST /predict 200 status=200")
 
 
-def test_what_other_libraries_add_to_a_record_is_left_out() -> None:
+def test_fields_that_other_libraries_add_to_a_record_are_left_out() -> None:
     assert SECRET not in JsonFormatter().format(record("uvicorn.error", "Started", color_message=SECRET))
 
 
@@ -118,7 +118,7 @@ def test_no_failure_is_written_with_its_values(log_format: str) -> None:
     unescaped = text.replace('\\"', '"')
     assert SECRET not in unescaped.replace(f'fail("{SECRET}")', "").replace(f'raise ValueError("{SECRET}")', "")
     assert "Traceback" not in text
-    assert text.count("ValueError") >= 8 and "in fail" in text, "where and what kind is said"
+    assert text.count("ValueError") >= 8 and "in fail" in text, "the place and the kind of error are logged"
     for sentence in (
         "Task exception was never retrieved",
         "Exception in callback fail",
@@ -141,8 +141,8 @@ logging.getLogger("uvicorn.error").warning("Unsupported upgrade request.")
 logging.getLogger("uvicorn.access").info('%s - "%s %s"', "10.0.0.1", "GET", "/secret?token=1")
 print("done")
 """
-    said = [(line["logger"], line["message"]) for line in lines(written(code))]
-    assert said == [("uvicorn.error", "Unsupported upgrade request.")]
+    logged = [(line["logger"], line["message"]) for line in lines(written(code))]
+    assert logged == [("uvicorn.error", "Unsupported upgrade request.")]
     assert "Started server process [1]" in written(code, log_level="debug")
 
 
@@ -185,13 +185,13 @@ for level in ("debug", "info", "warning", "error"):
     getattr(logging.getLogger("elsewhere"), level)(level)
 print("done")
 """
-    said = {
+    logged = {
         log_level: [(line["logger"], line["level"]) for line in lines(written(code, log_level=log_level))]
         for log_level in ("debug", "error")
     }
-    assert [level for name, level in said["debug"] if name == "app.x"] == ["debug", "info", "warning", "error"]
-    assert [level for name, level in said["debug"] if name == "elsewhere"] == ["warning", "error"]
-    assert said["error"] == [("app.x", "error"), ("elsewhere", "error")]
+    assert [level for name, level in logged["debug"] if name == "app.x"] == ["debug", "info", "warning", "error"]
+    assert [level for name, level in logged["debug"] if name == "elsewhere"] == ["warning", "error"]
+    assert logged["error"] == [("app.x", "error"), ("elsewhere", "error")]
 
 
 LOGS_AND_GOES_ON = (

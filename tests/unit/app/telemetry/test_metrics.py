@@ -1,4 +1,4 @@
-"""What a scrape shows: of one process, and of several that share a folder."""
+"""Scrapes: of one process, and of several that share a folder."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def answer() -> Answer:
     )
 
 
-def test_what_alerts_look_at_begins_at_zero(metrics: Metrics) -> None:
+def test_series_of_the_alerts_begin_at_zero(metrics: Metrics) -> None:
     scraped, content_type = metrics.render()
     assert content_type.startswith("text/plain")
     for error in PREDICT_ERRORS:
@@ -90,7 +90,7 @@ def test_methods_that_nobody_knows_make_one_series(metrics: Metrics) -> None:
     assert shown <= METHODS | {"OTHER"}
 
 
-def test_an_answer_is_counted_by_what_was_heard(metrics: Metrics, answer: Answer) -> None:
+def test_an_answer_is_counted_by_its_modalities(metrics: Metrics, answer: Answer) -> None:
     metrics.stages(answer.timing_ms.model_dump())
     metrics.answered(answer)
     metrics.answered(answer.model_copy(update={"modalities": ["audio", "text"], "warnings": []}))
@@ -112,7 +112,7 @@ def test_a_request_given_up_counts_the_stages_it_came_through(metrics: Metrics) 
     assert [value(scraped, "maeum_stage_seconds_count", stage=stage) for stage in STAGES] == [1, 0, 0]
 
 
-def test_gauges_show_what_is_now(metrics: Metrics) -> None:
+def test_gauges_show_the_current_values(metrics: Metrics) -> None:
     metrics.waiting(5, 1.5, 2)
     metrics.waiting(3, 0.5, 1)
     metrics.uploading(500)

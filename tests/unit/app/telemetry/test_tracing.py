@@ -84,9 +84,9 @@ class Collector:
         self.server.server_close()
 
 
-def attributes(said: Any) -> dict[str, Any]:
-    """Of a span or a resource."""
-    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in said.attributes}
+def attributes(described: Any) -> dict[str, Any]:
+    """The attributes of a span or a resource."""
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in described.attributes}
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_failures(traces: Traces, collector: Collector) -> None:
     assert attributes(spans["POST"])["error.type"] == "not_found"
 
 
-def test_what_the_sender_does_not_record_is_not_recorded(traces: Traces, collector: Collector) -> None:
+def test_a_trace_that_the_sender_does_not_record_is_not_recorded(traces: Traces, collector: Collector) -> None:
     response = serve(traces).post("/predict", headers={"traceparent": f"00-{TRACE}-{PARENT}-00"})
     traces.close()
     assert collector.spans == []
@@ -271,7 +271,7 @@ def test_the_sdks_own_variables_hold(collector: Collector, variables: pytest.Mon
     assert len(collector.spans) == 1
 
 
-def test_a_collector_that_fails_disturbs_nobody_and_is_said_once(
+def test_a_collector_that_fails_disturbs_nobody_and_is_logged_once(
     traces: Traces, collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
     collector.status = 400
@@ -279,13 +279,13 @@ def test_a_collector_that_fails_disturbs_nobody_and_is_said_once(
     for _ in range(3):
         assert client.post("/predict").status_code == 200
         traces._provider.force_flush()
-    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(said) == 1 and said[0].startswith("Traces cannot be sent")
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1 and warnings[0].startswith("Traces cannot be sent")
     collector.status = 200
     client.post("/predict")
     traces.close()
-    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert said[1:] == ["Traces are sent again."]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings[1:] == ["Traces are sent again."]
 
 
 def test_closing_does_not_wait_for_a_collector_that_never_answers(variables: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Who gets in: with a key, where keys are asked for, and by no other way."""
+"""Access: with a key where keys are required, and by no other way."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def keys_file(tmp_path: Path) -> Path:
 
 
 def build(settings: Settings) -> FastAPI:
-    """A service that says which key it was asked with, at every path that has a meaning."""
+    """A service that answers with the name of the request's key, at every path that has a meaning."""
     app = FastAPI()
     add_handlers(app)
 
@@ -170,7 +170,7 @@ def test_the_body_of_a_refused_request_is_not_read(ask: Callable[..., int]) -> N
     assert ask("/predict", method="POST", content_length="25000000") == 401
 
 
-def test_open_paths_are_what_the_settings_say(keys_file: Path) -> None:
+def test_open_paths_are_those_of_the_settings(keys_file: Path) -> None:
     with TestClient(build(Settings(keys_file=keys_file, open_paths="/predict/ , /docs"))) as client:
         assert client.get("/predict").json() == {"key_name": None}
         assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200
@@ -288,7 +288,7 @@ def test_no_key_and_no_hash_is_in_a_log_or_an_answer(
     assert not any(secret in shown for secret in secrets)
 
 
-def test_what_is_refused_before_its_route_is_looked_up_counts_under_it(service: TestClient) -> None:
+def test_a_request_refused_before_routing_counts_under_its_route(service: TestClient) -> None:
     assert service.post("/predict").status_code == 401
     scraped = service.get("/metrics", headers={"X-API-Key": KEY}).text
     assert 'maeum_requests_total{method="POST",route="/predict",status="401"} 1.0' in scraped

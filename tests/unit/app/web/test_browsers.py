@@ -1,4 +1,4 @@
-"""What browsers are told: which pages may call the service, and what they may do with its answers."""
+"""Headers for browsers: which pages may call the service, and the permitted uses of its answers."""
 
 import base64
 import hashlib

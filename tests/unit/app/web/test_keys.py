@@ -66,8 +66,8 @@ def test_a_wrong_line_is_named_by_its_number_and_not_shown(path: Path, wrong: st
     path.write_text(f"# keys\n\n{new_key('bob')[1]}\n{wrong}\n", encoding="utf-8", errors="surrogateescape")
     with pytest.raises(SettingsInvalid, match="line 4") as caught:
         KeyRing(path)
-    said = str(caught.value).replace(str(path), "")
-    assert not any(word in said for word in ("alice", "secret", "000", "root"))
+    message = str(caught.value).replace(str(path), "")
+    assert not any(word in message for word in ("alice", "secret", "000", "root"))
 
 
 def test_the_same_key_twice_is_a_mistake(path: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_same_key_twice_is_a_mistake(path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", ["nothing", "a folder"])
-def test_a_file_that_cannot_be_read_is_said_at_start(path: Path, there: str) -> None:
+def test_a_file_that_cannot_be_read_is_an_error_at_start(path: Path, there: str) -> None:
     if there == "a folder":
         path.mkdir()
     with pytest.raises(SettingsInvalid, match=r"MAEUM_KEYS_FILE .* cannot be read"):

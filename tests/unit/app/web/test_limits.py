@@ -1,4 +1,4 @@
-"""A refused request is told the limit that is set, not the default one."""
+"""The limit in a refusal is the configured one, not the default."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from app.telemetry.metrics import Metrics
 from app.web.limits import UploadMiddleware
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers
+from tests.support.asgi import exchange
 
 
 def problem(settings: Settings, *parts: bytes, **headers: str) -> dict[str, Any]:
@@ -28,19 +29,8 @@ def problem(settings: Settings, *parts: bytes, **headers: str) -> dict[str, Any]
     app.add_middleware(UploadMiddleware, settings=settings, admit=lambda scope: None, metrics=metrics)
     app.add_middleware(ObserveMiddleware, metrics=metrics)
     arriving: list[Message] = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        if not arriving:
-            await asyncio.Event().wait()
-        return arriving.pop(0)
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": named}
-    asyncio.run(app(scope, receive, send))
+    sent = asyncio.run(exchange(app, arriving, named))
     found: dict[str, Any] = json.loads(sent[1]["body"])
     return found
 

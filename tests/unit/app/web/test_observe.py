@@ -1,4 +1,4 @@
-"""What surrounds every request, on small apps: ids, headers, numbers, and the line in the log."""
+"""Everything around a request, on small apps: ids, headers, metrics, and the line in the log."""
 
 import asyncio
 import logging
@@ -18,6 +18,7 @@ from app.telemetry.metrics import Metrics
 from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers, problem_response
 from app.web.state import request_state
+from tests.support.asgi import exchange
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -217,26 +218,14 @@ Answers = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def _observe(app: Answers, metrics: Metrics, *messages: Message) -> list[Message]:
-    """What is sent where `messages` arrive, and then nothing more."""
-    sent: list[Message] = []
-    arriving = list(messages)
+    """The messages that are sent where `messages` arrive, and then nothing more."""
 
-    async def receive() -> Message:
-        if not arriving:
-            await asyncio.Event().wait()
-        return arriving.pop(0)
+    async def run() -> list[Message]:
+        sent = await exchange(ObserveMiddleware(app, metrics, paths=["/predict"]), messages)
+        assert context.get() is None, "code after the request belongs to no request"
+        return sent
 
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-
-    async def run() -> None:
-        await ObserveMiddleware(app, metrics, paths=["/predict"])(scope, receive, send)
-        assert context.get() is None, "what follows belongs to no request"
-
-    asyncio.run(run())
-    return sent
+    return asyncio.run(run())
 
 
 GONE = {"route": "/predict", "method": "POST", "status": "499"}
@@ -269,7 +258,7 @@ def test_a_client_that_went_away_is_499_whatever_is_then_answered(metrics: Metri
     assert counted(metrics, "maeum_stage_seconds_count") == [{"stage": "decode"}]
 
 
-def test_what_the_server_cancels_at_its_end_is_answered(metrics: Metrics) -> None:
+def test_a_request_cancelled_at_shutdown_is_answered(metrics: Metrics) -> None:
     async def cancelled(scope: Scope, receive: Receive, send: Send) -> None:
         raise asyncio.CancelledError
 

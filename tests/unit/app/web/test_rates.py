@@ -1,4 +1,4 @@
-"""Rate limits: kept, said in seconds, and fair between keys."""
+"""Rate limits: enforced, reported in seconds, and fair between keys."""
 
 import time
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_after_these_seconds_there_is_room(limit: str) -> None:
     refused = next(answer for answer in iter(lambda: client.get("/predict"), None) if answer.status_code == 429)
     wait = int(refused.headers["Retry-After"])
     assert 1 <= wait <= 2
-    time.sleep(wait)  # what a client is told to do
+    time.sleep(wait)  # as the header asks
     assert client.get("/predict").status_code == 200
 
 
@@ -78,7 +78,7 @@ def test_each_key_has_its_own_limit_by_its_name(keys_file: Path) -> None:
     assert statuses(client, 3, BOB) == [200, 200, 429]
 
 
-def test_what_is_refused_takes_nothing_from_others(keys_file: Path) -> None:
+def test_refused_requests_take_nothing_from_others(keys_file: Path) -> None:
     client = build(Settings(keys_file=keys_file, rate_limit="3/day", rate_limit_per_key="2/day"))
     assert statuses(client, 10, ALICE) == [200, 200] + [429] * 8
     assert statuses(client, 2, BOB) == [200, 429]

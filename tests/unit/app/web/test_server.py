@@ -1,4 +1,4 @@
-"""Without keys, the service listens where other machines cannot reach it, unless somebody said otherwise."""
+"""Without keys, the service listens only where other machines cannot reach it, unless a setting allows more."""
 
 from pathlib import Path
 from typing import Any

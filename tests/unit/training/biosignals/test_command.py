@@ -140,11 +140,11 @@ def test_again_and_strictly_gives_the_same_report_and_says_what_is_wrong(
     assert biosignals("--source", tree.root, "--output", tmp_path, "--sample", "1000", "--seed", "1", "--strict") == 1
     for name in ("report.json", "report.html"):
         assert (tmp_path / name).read_bytes() == (output / name).read_bytes()
-    said = capsys.readouterr().out
-    assert "EDA is in 3 of 4 sessions (not in Sess09)" in said
-    assert "TEMP reaches 95% of both; the others would be missing too often to be inputs." in said
-    assert f"problem: unreadable biosignal: 1 ({tree.broken_biosignals[0]}: does not begin" in said
-    assert f"Written: {tmp_path}/report.html and report.json" in said
+    printed = capsys.readouterr().out
+    assert "EDA is in 3 of 4 sessions (not in Sess09)" in printed
+    assert "TEMP reaches 95% of both; the others would be missing too often to be inputs." in printed
+    assert f"problem: unreadable biosignal: 1 ({tree.broken_biosignals[0]}: does not begin" in printed
+    assert f"Written: {tmp_path}/report.html and report.json" in printed
 
 
 def test_labels_without_biosignals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,7 +178,7 @@ def test_files_that_mark_no_utterance_are_clustered_whole(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda folder: None, "is not there, or is not a folder"),
         (lambda folder: folder.mkdir(), "is not KEMDy20: it needs one of the folders annotation, EDA, IBI, TEMP"),
@@ -189,12 +189,12 @@ def test_files_that_mark_no_utterance_are_clustered_whole(tmp_path: Path) -> Non
     ],
 )
 def test_a_folder_that_is_not_the_corpus(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Any, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Any, message: str
 ) -> None:
     source = tmp_path / "corpus"
     make(source)
     assert biosignals("--source", source, "--output", tmp_path / "out") == 2
-    assert f"maeum-train biosignals: {source} {said}" in capsys.readouterr().err
+    assert f"maeum-train biosignals: {source} {message}" in capsys.readouterr().err
     assert not (tmp_path / "out" / "report.json").exists()
 
 

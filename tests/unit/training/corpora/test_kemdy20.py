@@ -61,7 +61,7 @@ def test_every_problem_is_named(tree: Tree) -> None:
     assert len(undecodable) == 2
     assert f"{tree.broken_wav[0]}.wav" in undecodable[0]
     assert f"{tree.broken_text[0]}.txt: neither UTF-8 nor cp949" in undecodable[1]
-    # What is left of a broken utterance is kept.
+    # The rest of a broken utterance is kept.
     for id_ in (*tree.missing_wav, *tree.broken_wav):
         assert utterances[id_].audio is None
         assert utterances[id_].transcript
@@ -148,7 +148,7 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_two_releases_must_be_told_apart(tmp_path: Path) -> None:
+def test_of_several_releases_one_must_be_named(tmp_path: Path) -> None:
     for release in ("KEMDy20_v1_1", "KEMDy20_v1_3"):
         (tmp_path / release / "annotation").mkdir(parents=True)
         (tmp_path / release / "wav").mkdir()

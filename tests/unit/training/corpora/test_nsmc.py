@@ -38,7 +38,7 @@ def test_reviews_hold_out_whole_films_and_keep_the_ratings_as_they_come(tmp_path
     assert utterances == list(read_reviews(folder, Report(), train=120, validation=30, test=90))
 
 
-def test_reviews_without_words_or_given_twice_are_left_out(tmp_path: Path) -> None:
+def test_reviews_without_text_or_given_twice_are_left_out(tmp_path: Path) -> None:
     report = Report()
     folder = write_reviews(
         tmp_path, ["1\ta\t7\t최고", "2\tb\t9\t최고 ", "3\tb\t9\t", "4\tb\t9\tc/ n/", "5\tb\t1\t별로"]

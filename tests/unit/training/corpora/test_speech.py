@@ -47,8 +47,8 @@ def test_korean_speakers_train_unless_they_test_and_only_these_have_transcripts(
     assert {speaker for speaker, utterance in utterances.items() if utterance.split == "test"} == {"emg", "nem"}
     assert {utterance.split for utterance in read_korean_speech(korean, Report())} == {"train"}
     for utterance in utterances.values():
-        words = "힘내세요." if utterance.split == "test" else None
-        assert (utterance.transcript, utterance.raw_transcript) == (words, words)
+        transcript = "힘내세요." if utterance.split == "test" else None
+        assert (utterance.transcript, utterance.raw_transcript) == (transcript, transcript)
         assert utterance.session in ("plain", "emotional")
         assert utterance.duration_s == pytest.approx(0.125)
 
@@ -79,7 +79,7 @@ def test_the_real_korean_speech_is_whole(shared_corpora: Path) -> None:
     assert not [u for u in utterances if u.transcript or u.raw_transcript]
 
 
-def test_real_angry_voices_are_brighter_than_sad_ones(shared_corpora: Path) -> None:
+def test_real_angry_clips_are_brighter_than_sad_ones(shared_corpora: Path) -> None:
     """As in any language (Scherer, 2003): the corpus's own names say the contrary for every speaker."""
     brightness: dict[tuple[str | None, str | None], list[float]] = defaultdict(list)
     for u in read_korean_speech(shared_corpora / "ko_emotional_speech", Report()):

@@ -66,7 +66,7 @@ def test_encodings_that_spreadsheets_write(folder: Path, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("clips/none.wav,네,happy,3,u", "none.wav: no such file"),
         ("mine.csv,네,happy,3,u", "mine.csv: not a readable audio file"),
@@ -78,12 +78,12 @@ def test_encodings_that_spreadsheets_write(folder: Path, encoding: str) -> None:
         ("clips/a.wav,네, 아니요,happy,3,u", "more cells than the header has"),
     ],
 )
-def test_an_unusable_row_is_named_by_its_line_and_skipped(folder: Path, row: str, said: str) -> None:
+def test_an_unusable_row_is_named_by_its_line_and_skipped(folder: Path, row: str, message: str) -> None:
     text = f"audio,transcript,emotion,arousal,speaker\nclips/b.wav,네,sad,2,v\n\n{row}\n"
     utterances, report = read(folder, text)
     (problem,) = report.problems["unusable row"]
     assert problem.startswith("mine.csv, line 4: ")
-    assert said in problem
+    assert message in problem
     assert [utterance.emotion for utterance in utterances] == ["sad"]
 
 
@@ -96,15 +96,15 @@ def test_an_unknown_split_or_an_id_given_twice_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "line 1: the header needs one of audio, transcript .*has nothing"),
         ("file,label\na.wav,happy\n", "has file, label"),
         ("transcript,emotion,emotion\n네,sad,sad\n", "line 1: the header has emotion more than once"),
     ],
 )
-def test_a_table_that_is_none_is_refused(folder: Path, text: str, said: str) -> None:
-    with pytest.raises(CorpusError, match=said):
+def test_a_table_that_is_none_is_refused(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
         read(folder, text)
 
 
@@ -113,7 +113,7 @@ def test_a_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
         list(read_table(tmp_path / "mine.csv", Report()))
 
 
-def test_columns_that_are_not_read_are_told(folder: Path) -> None:
+def test_columns_that_are_not_read_are_reported(folder: Path) -> None:
     _, report = read(folder, "transcript,emotion,Note,emotoin\n네,sad,x,y\n")
     assert report.left_out_names["column not read"] == ["note", "emotoin"]
 
@@ -145,7 +145,7 @@ def test_a_transcript_of_tags_alone_is_none(folder: Path) -> None:
 
 
 def test_a_split_is_drawn_over_the_rows_that_can_be_used(folder: Path) -> None:
-    """Whoever would have tested has no row left; another one tests."""
+    """Where the speaker drawn for a split has no usable row, another is drawn."""
     rows = [f"{speaker},좋아요,happy" for speaker in ("가", "나", "다", "라")]
     whole, _ = read(folder, "\n".join(["speaker,transcript,emotion", *rows, ""]))
     for split in ("test", "validation"):

@@ -25,12 +25,12 @@ def spoken(number: int, duration_s: float = 1.0) -> Utterance:
     return Utterance(id=f"u{number}", corpus="c", transcript="좋" * number, duration_s=duration_s)
 
 
-def test_a_batch_says_what_is_missing(tmp_path: Path, wav: bytes, tokenizer: TextTokenizer) -> None:
+def test_a_batch_marks_missing_values(tmp_path: Path, wav: bytes, tokenizer: TextTokenizer) -> None:
     (tmp_path / "a.wav").write_bytes(wav)
     both = Utterance(id="both", corpus="c", audio=tmp_path / "a.wav", transcript="너무 좋아", emotion="sad", arousal=2)
-    words = Utterance(id="words", corpus="c", transcript="그냥", emotion="fear", valence=3)
-    batch = collate([Examples([both, words], tokenizer, 512)[i] for i in (0, 1)], CLASSES)
-    assert batch.ids == ["both", "words"]
+    text = Utterance(id="text", corpus="c", transcript="그냥", emotion="fear", valence=3)
+    batch = collate([Examples([both, text], tokenizer, 512)[i] for i in (0, 1)], CLASSES)
+    assert batch.ids == ["both", "text"]
     assert batch.waveform_length.tolist() == [16_000, 0]
     assert not batch.waveform[1].any()
     assert batch.attention_mask.sum(dim=1).tolist() == [7, 4]
@@ -48,8 +48,8 @@ def test_audio_is_cut_at_the_longest_utterance(tmp_path: Path, wav: bytes) -> No
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"RIFF")
-    for name, said in (("a.wav", "u1.*a.wav"), ("none.wav", "u1.*none.wav")):
-        with pytest.raises(DataError, match=said):
+    for name, message in (("a.wav", "u1.*a.wav"), ("none.wav", "u1.*none.wav")):
+        with pytest.raises(DataError, match=message):
             Examples([Utterance(id="u1", corpus="c", audio=tmp_path / name)], None, 512)[0]
 
 
@@ -127,9 +127,9 @@ def test_a_batch_in_parts_holds_the_same_utterances(tokenizer: TextTokenizer) ->
 @pytest.fixture
 def rare(tmp_path: Path, wav: bytes) -> list[Utterance]:
     (tmp_path / "a.wav").write_bytes(wav)
-    words = "그냥 있어 너무 슬퍼 정말 좋아 아니 뭐야 진짜 화나"
+    transcript = "그냥 있어 너무 슬퍼 정말 좋아 아니 뭐야 진짜 화나"
     return [
-        Utterance(id=f"{emotion}{i}", corpus="c", audio=tmp_path / "a.wav", transcript=words, emotion=emotion)
+        Utterance(id=f"{emotion}{i}", corpus="c", audio=tmp_path / "a.wav", transcript=transcript, emotion=emotion)
         for i in range(4)
         for emotion in ("neutral", "angry")
     ]

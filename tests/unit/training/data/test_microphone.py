@@ -1,4 +1,4 @@
-"""Other recordings of a voice: each changes what it names, by as much as it says."""
+"""Simulated recordings of a clip: each effect changes its own property, by the amount given."""
 
 import numpy as np
 import pytest
@@ -32,30 +32,30 @@ def test_a_telephone_passes_its_band_alone() -> None:
 
 @pytest.mark.parametrize("snr_db", [0.0, 10.0, 20.0])
 def test_noise_is_as_loud_as_asked(snr_db: float) -> None:
-    voice = tone(300)
-    noise = with_noise(voice, snr_db, np.random.default_rng(1)) - voice
-    assert 10 * np.log10(power(voice) / power(noise)) == pytest.approx(snr_db, abs=0.5)
-    assert np.array_equal(with_noise(voice, snr_db, np.random.default_rng(1)) - voice, noise)
+    wave = tone(300)
+    noise = with_noise(wave, snr_db, np.random.default_rng(1)) - wave
+    assert 10 * np.log10(power(wave) / power(noise)) == pytest.approx(snr_db, abs=0.5)
+    assert np.array_equal(with_noise(wave, snr_db, np.random.default_rng(1)) - wave, noise)
 
 
 def test_gain_is_in_decibels_and_cut_at_full_scale() -> None:
-    voice = tone(300)
-    assert with_gain(voice, -20.0) == pytest.approx(0.1 * voice, abs=1e-6)
-    loud = with_gain(voice, 20.0)
+    wave = tone(300)
+    assert with_gain(wave, -20.0) == pytest.approx(0.1 * wave, abs=1e-6)
+    loud = with_gain(wave, 20.0)
     assert (loud.min(), loud.max()) == (-1.0, 1.0)
     assert loud.dtype == np.float32
 
 
-def test_a_faster_voice_is_shorter_and_higher() -> None:
+def test_faster_speech_is_shorter_and_higher() -> None:
     faster = at_speed(tone(400), 1.1)
     assert len(faster) == pytest.approx(len(tone(400)) / 1.1, abs=2)
     assert np.argmax(np.abs(np.fft.rfft(faster))) * SAMPLE_RATE / len(faster) == pytest.approx(440, abs=3)
 
 
-def test_another_recording_is_one_voice_again_and_repeats_itself() -> None:
-    voice = tone(400)
+def test_another_recording_is_a_valid_clip_and_repeats_itself() -> None:
+    wave = tone(400)
     for seed in range(20):
-        other = recorded_otherwise(voice, np.random.default_rng(seed))
+        other = recorded_otherwise(wave, np.random.default_rng(seed))
         assert other.dtype == np.float32 and np.abs(other).max() <= 1
-        assert 0.9 * len(voice) <= len(other) <= 1.12 * len(voice)
-        assert np.array_equal(other, recorded_otherwise(voice, np.random.default_rng(seed)))
+        assert 0.9 * len(wave) <= len(other) <= 1.12 * len(wave)
+        assert np.array_equal(other, recorded_otherwise(wave, np.random.default_rng(seed)))

@@ -1,4 +1,4 @@
-"""`utterances.jsonl`: what is written is read again, and what cannot be read is named."""
+"""`utterances.jsonl`: lines are read back as written, and a line that cannot be read is named."""
 
 from pathlib import Path
 

@@ -44,7 +44,7 @@ def measurement(speaker: str, part: str = "c") -> Measurement:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> CrossValidation:
-    """Of two folds whose models answer as `measurement` says; other recordings are answered as the clips are."""
+    """Two folds whose models answer as in `measurement`; other recordings get the answers of the clips."""
 
     def load(settings: Settings) -> SimpleNamespace:
         return SimpleNamespace(name=settings.model)
@@ -71,7 +71,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> CrossValidation:
         return cross_validate(tmp_path_factory.mktemp("store"), held_out, [])
 
 
-def test_pooled_joins_what_has_one_name() -> None:
+def test_pooled_joins_measurements_of_one_name() -> None:
     first, second, other = measurement("ann"), measurement("bob"), measurement("bob", part="d")
     both, alone = pooled([[first], [second, other]])
     assert (both.name, alone.name) == ("emotion of c, audio", "emotion of d, audio")
@@ -103,11 +103,11 @@ def test_a_fold_is_calibrated_by_the_others(found: CrossValidation) -> None:
 def test_other_recordings_are_figures_of_their_own(found: CrossValidation) -> None:
     names = {NAME, *(f"emotion of c (plain), {recording}, audio" for recording in RECORDINGS)}
     assert set(found.figures) == names
-    for name in names:  # answered alike here, so told alike
+    for name in names:  # their answers are the same here, and so are their figures
         assert found.figures[name] == found.figures[NAME]
 
 
-def test_what_a_precision_costs_is_told_by_figure(found: CrossValidation) -> None:
+def test_the_cost_of_a_precision_is_given_by_figure(found: CrossValidation) -> None:
     cost = found.precision_cost[f"uar of {NAME}"]
     assert set(cost) == {"int8", "fp32"}
     assert cost["int8"] == cost["fp32"] == found.figures[NAME]["uar"]

@@ -1,4 +1,4 @@
-"""Figures are over the whole corpus, beside their baselines, and each utterance is asked only what can be judged."""
+"""Figures cover the whole corpus, next to their baselines; each answer asked for can be judged by a label."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model
 from app.store.manifest import AVAILABLE, Available, Manifest, Temperatures
+from tests.support.talk import rated_talk
 from training.corpora.labels import MEAN_AROUSAL
 from training.data.utterance import Utterance
 from training.evaluation.answers import Answered, EvaluationError
@@ -26,24 +27,24 @@ CLASSES = ("neutral", "sad", "happy", "surprise", "angry")
 def answered(
     emotions: Sequence[str], probabilities: np.ndarray | None = None, arousal: Sequence[float] = (), **labels: object
 ) -> Answered:
-    """Utterances of `emotions` and what was said of each: `probabilities`, else the truth, surely."""
+    """Utterances of `emotions` and their predictions: `probabilities`, by default 1 for the true class."""
     if probabilities is None:
         probabilities = np.eye(5)[[CLASSES.index(emotion) for emotion in emotions]]
-    said = list(arousal) or [3.0] * len(emotions)
+    scores = list(arousal) or [3.0] * len(emotions)
     utterances = [
         Utterance(id=f"u{k}", corpus="c", speaker=f"s{k % 6}", emotion=emotion, **labels)  # type: ignore[arg-type]
         for k, emotion in enumerate(emotions)
     ]
-    predictions = [Prediction(a, 3.0, tuple(p)) for a, p in zip(said, probabilities.tolist(), strict=True)]
+    predictions = [Prediction(a, 3.0, tuple(p)) for a, p in zip(scores, probabilities.tolist(), strict=True)]
     return Answered(utterances, predictions)
 
 
 def test_more_metrics_agree_with_scikit_learn() -> None:
     random = np.random.default_rng(0)
-    truth, said = random.integers(4, size=300), random.integers(4, size=300)
-    matrix = confusion(truth, said, 5)
-    assert weighted_f1(matrix) == pytest.approx(f1_score(truth, said, average="weighted"))
-    assert accuracy(matrix) == pytest.approx((truth == said).mean())
+    truth, predicted = random.integers(4, size=300), random.integers(4, size=300)
+    matrix = confusion(truth, predicted, 5)
+    assert weighted_f1(matrix) == pytest.approx(f1_score(truth, predicted, average="weighted"))
+    assert accuracy(matrix) == pytest.approx((truth == predicted).mean())
     scores = random.integers(10, size=300).astype(float)  # with ties
     assert auc(truth > 1, scores) == pytest.approx(roc_auc_score(truth > 1, scores))
     assert np.isnan(auc(np.ones(3, dtype=bool), np.arange(3.0)))
@@ -67,7 +68,7 @@ def test_draws_hold_whole_groups() -> None:
         assert sum(counts[rows_of[0]] for rows_of in members.values()) == 3
 
 
-def test_a_draw_without_a_class_says_nothing_of_its_recall() -> None:
+def test_a_draw_without_a_class_does_not_count_for_its_recall() -> None:
     ranges = intervals(lambda rows: {"rare": 1.0 if 0 in rows else float("nan")}, [str(k) for k in range(9)], seed=1)
     assert ranges == {"rare": [1.0, 1.0]}
 
@@ -91,7 +92,7 @@ def test_the_baseline_is_the_commonest_class_and_neutral_among_equals() -> None:
     assert emotion_figures(answered(["sad", "neutral"]), CLASSES, 1.0)["baseline"]["always"] == "neutral"
 
 
-def test_emotion_figures_of_what_does_not_occur() -> None:
+def test_emotion_figures_where_classes_do_not_occur() -> None:
     random = np.random.default_rng(1)
     emotions = random.choice(["neutral", "sad", "angry"], size=200).tolist()
     figures = emotion_figures(answered(emotions, softmax(random.standard_normal((200, 5)))), CLASSES, 1.0)
@@ -117,9 +118,9 @@ def test_ece_with_and_without_the_temperature() -> None:
 
 def test_scores_are_of_the_whole_corpus_and_not_means_over_batches() -> None:
     true = [1.0, 1.0, 5.0, 5.0]
-    said = [1.0, 1.0, 4.0, 3.0]
+    predicted = [1.0, 1.0, 4.0, 3.0]
     utterances = [Utterance(id=str(k), corpus="c", arousal=value) for k, value in enumerate(true)]
-    figures = score_figures(Answered(utterances, [Prediction(value, None, ()) for value in said]), "arousal")
+    figures = score_figures(Answered(utterances, [Prediction(value, None, ()) for value in predicted]), "arousal")
     assert figures["rmse"] == pytest.approx((5 / 4) ** 0.5, abs=1e-4)  # mean of two batches of two: 0.79
     assert figures["baseline"] == {"always": 3.0, "ccc": 0.0, "pearson": 0.0, "rmse": 2.0}
     assert figures["resampled"] == "utterances"
@@ -146,7 +147,7 @@ def test_women_and_men_each_have_figures_without_detail() -> None:
     ("speakers", "sessions", "unit"),
     [(5, 1, "speakers"), (4, 5, "sessions"), (0, 5, "sessions"), (4, 2, "utterances"), (0, 0, "utterances")],
 )
-def test_what_is_resampled(speakers: int, sessions: int, unit: str) -> None:
+def test_the_unit_of_resampling(speakers: int, sessions: int, unit: str) -> None:
     utterances = [
         Utterance(
             id=str(k),
@@ -183,21 +184,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> list[Utteran
     """Rated talk of six speakers, clips without transcripts or ratings, reviews with valence alone."""
     path = tmp_path_factory.mktemp("corpus") / "a.wav"
     path.write_bytes(wav)
-    talk = [
-        Utterance(
-            id=f"talk{k}",
-            corpus="talk",
-            speaker=f"s{k % 6}",
-            gender="female" if k % 2 else "male",
-            audio=path,
-            transcript="정말" * (1 + k % 3),
-            emotion=CLASSES[k % 5],
-            arousal=1 + k % 5,
-            valence=1 + k % 4,
-            split="validation" if k >= 30 else "test",
-        )
-        for k in range(36)
-    ]
+    talk = rated_talk(path, ["test"] * 30 + ["validation"] * 6)
     clips = [
         Utterance(id=f"clip{k}", corpus="clips", audio=path, emotion=name, arousal=MEAN_AROUSAL[name], split="test")
         for k, name in enumerate(("sad", "angry") * 3)
@@ -209,7 +196,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> list[Utteran
     return [*talk, *clips, *reviews]
 
 
-def test_every_utterance_is_asked_only_what_can_be_judged(model: Model, corpus: list[Utterance]) -> None:
+def test_only_answers_that_can_be_judged_are_asked_for(model: Model, corpus: list[Utterance]) -> None:
     asked: list[ModelInput] = []
 
     def predict(batch: Sequence[ModelInput]) -> list[Prediction]:
@@ -250,15 +237,15 @@ def test_a_file_that_cannot_be_decoded_is_named(model: Model, corpus: list[Utter
 
 
 def measured(available: Available, sureness: float, temperature: float = 1.0) -> Measurement:
-    """Answers of a model whose logits are `sureness` times what would be right, given at its `temperature`."""
+    """Answers of a model whose logits are `sureness` times the right ones, divided by its `temperature`."""
     random = np.random.default_rng(3)
     logits = random.standard_normal((4000, 5))
     emotions = [CLASSES[random.choice(5, p=p)] for p in softmax(logits)]
-    said = answered(emotions, softmax(sureness * logits, temperature))
-    return Measurement("emotion", "c", available, said, CLASSES, temperature)
+    answers = answered(emotions, softmax(sureness * logits, temperature))
+    return Measurement("emotion", "c", available, answers, CLASSES, temperature)
 
 
-def test_each_modality_has_its_own_temperature_whatever_it_was_answered_at() -> None:
+def test_each_modality_is_fitted_whatever_the_temperature_of_its_answers() -> None:
     arousal = Measurement("arousal order", "c", "audio", answered(["sad", "angry"]), CLASSES, 1.0)
     found = fit_temperatures([measured("audio", 3.0), measured("text", 0.5, 0.7), measured("both", 2.0, 4.0), arousal])
     assert [found.of(available) for available in AVAILABLE] == pytest.approx([3.0, 0.5, 2.0], rel=0.1)
@@ -277,7 +264,7 @@ def test_a_modality_without_answers_has_the_temperature_of_all_answers() -> None
 
 
 def test_calibration_asks_the_validation_utterances_in_every_way(model: Model, corpus: list[Utterance]) -> None:
-    """Two of the six are neutral: whoever says so of all, and how surely, is right to be sure by a third."""
+    """Two of the six are neutral, so a model that always predicts neutral is right to be sure by a third."""
     sure: dict[Available, float] = {"audio": 0.6, "text": 0.9, "both": 1 / 3}
 
     def predict(batch: Sequence[ModelInput]) -> list[Prediction]:
@@ -293,7 +280,7 @@ def test_calibration_asks_the_validation_utterances_in_every_way(model: Model, c
     assert calibrate(model, [u for u in corpus if u.split == "test"]) == Temperatures(audio=1, text=1, both=1)
 
 
-def test_the_card_tells_the_figures_and_who_was_met(model: Model, corpus: list[Utterance]) -> None:
+def test_the_card_has_the_figures_and_names_known_speakers(model: Model, corpus: list[Utterance]) -> None:
     figures = evaluate(model, corpus)
     evaluation = {"precision": "fp32", **figures}
     drift = {"fp32": {"arousal": 0.0}}

@@ -1,4 +1,4 @@
-"""`maeum-train evaluate` writes figures, plots and one page that needs nothing else; folds become one."""
+"""`maeum-train evaluate` writes figures, plots and one page that needs nothing else; folds are averaged."""
 
 import argparse
 import base64
@@ -16,7 +16,8 @@ import pytest
 from app.engine.engine import Prediction
 from app.engine.load import load_model
 from app.settings import Settings
-from training.data.utterance import Split, Utterance, read_utterances, write_utterances
+from tests.support.talk import rated_talk
+from training.data.utterance import Utterance, read_utterances, write_utterances
 from training.evaluation.answers import Answered, EvaluationError, model_input
 from training.evaluation.command import add_arguments, run
 from training.evaluation.folds import aggregate, fold_rows, write_folds
@@ -29,10 +30,10 @@ CLASSES = ("neutral", "sad", "happy", "surprise", "angry")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def arguments(*words: object) -> argparse.Namespace:
+def arguments(*given: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return parser.parse_args([str(word) for word in words])
+    return parser.parse_args([str(value) for value in given])
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> Path:
     """A corpus of six rated speakers, of whom one trains too, and reviews without any label."""
     folder = tmp_path_factory.mktemp("talk")
     (folder / "a.wav").write_bytes(wav)
-    splits: list[Split] = ["test"] * 30 + ["train"]
-    talk = [
-        Utterance(
-            id=f"talk{k}",
-            corpus="talk",
-            speaker=f"s{k % 6}",
-            gender="female" if k % 2 else "male",
-            audio=Path("a.wav"),
-            transcript="정말" * (1 + k % 3),
-            emotion=CLASSES[k % 5],
-            arousal=1 + k % 5,
-            valence=1 + k % 4,
-            split=split,
-        )
-        for k, split in enumerate(splits)
-    ]
+    talk = rated_talk(Path("a.wav"), ["test"] * 30 + ["train"])
     unlabelled = [Utterance(id=f"r{k}", corpus="reviews", transcript="고마워요", split="test") for k in range(4)]
     write_utterances(folder / "utterances.jsonl", [*talk, *unlabelled])
     return folder
@@ -63,21 +49,23 @@ def data(tmp_path_factory: pytest.TempPathFactory, wav: bytes) -> Path:
 
 @pytest.fixture(scope="module")
 def output(data: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command leaves."""
+    """The folder that the command writes."""
     folder = tmp_path_factory.mktemp("output") / "deep"
-    words = ("starter", "--store", store, "--data", data, "--output", folder, "--precision", "fp32")
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        assert run(arguments(*words)) == 0
-    (folder / "said.txt").write_text(said.getvalue())
+    command = ("starter", "--store", store, "--data", data, "--output", folder, "--precision", "fp32")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert run(arguments(*command)) == 0
+    (folder / "printed.txt").write_text(printed.getvalue())
     return folder
 
 
-def test_metrics_are_of_what_the_engine_says(output: Path, data: Path, store: Path) -> None:
+def test_metrics_are_of_the_engines_predictions(output: Path, data: Path, store: Path) -> None:
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     model = load_model(Settings.load(model_store=store, model="starter", precision="fp32"))
     test = [u for u in read_utterances(data / "utterances.jsonl") if u.split == "test" and u.emotion]
-    said = [p.probabilities for p in model.predict([model_input(model, u, "both") for u in test])]
-    right = [np.argmax(probabilities) == CLASSES.index(u.emotion) for probabilities, u in zip(said, test, strict=True)]
+    predicted = [p.probabilities for p in model.predict([model_input(model, u, "both") for u in test])]
+    right = [
+        np.argmax(probabilities) == CLASSES.index(u.emotion) for probabilities, u in zip(predicted, test, strict=True)
+    ]
     assert metrics["figures"]["emotion of talk, both"]["accuracy"] == pytest.approx(np.mean(right), abs=1e-4)
     assert metrics["figures"].keys() == {
         *(f"emotion of talk, {available}" for available in ("audio", "text", "both")),
@@ -115,16 +103,16 @@ def test_the_page_needs_no_network_and_says_how_far_it_can_be_trusted(output: Pa
 
 
 def test_the_command_prints_a_line_a_measurement(output: Path) -> None:
-    lines = (output / "said.txt").read_text().splitlines()
+    lines = (output / "printed.txt").read_text().splitlines()
     assert len(lines) == 5 + 1
     assert lines[0].startswith("emotion of talk, audio: n 30, UAR ")
     assert lines[-1] == f"Written: {output / 'report.html'}, metrics.json and the plots."
 
 
 def test_nothing_to_judge_is_an_error(data: Path, store: Path, tmp_path: Path) -> None:
-    words = ("starter", "--store", store, "--data", data, "--output", tmp_path / "x", "--split", "validation")
+    command = ("starter", "--store", store, "--data", data, "--output", tmp_path / "x", "--split", "validation")
     with pytest.raises(EvaluationError, match="Of the 0 utterances in split validation"):
-        run(arguments(*words))
+        run(arguments(*command))
     assert not (tmp_path / "x").exists()
 
 
@@ -133,7 +121,7 @@ def test_only_drawing_needs_matplotlib() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_report_of_what_is_sparse_and_oddly_named(tmp_path: Path) -> None:
+def test_a_report_of_a_sparse_corpus_with_an_odd_name(tmp_path: Path) -> None:
     """One class, never found; unrated clips; a corpus whose name is neither ASCII nor safe."""
     utterances = [Utterance(id=str(k), corpus="말 <b>/..", emotion=("sad", "angry")[k % 2]) for k in range(4)]
     predictions = [Prediction(3.0 + k / 10, None, (1.0, 0.0, 0.0, 0.0, 0.0)) for k in range(4)]

@@ -16,7 +16,7 @@ from training.networks.model import AddedEmotion
 from training.networks.networks import Networks
 from training.networks.pooling import FARTHEST, MeanPool
 from training.networks.text_encoder import load_encoder
-from training.recipes.smoke import TINY, make_corpus, make_encoder
+from training.recipes.smoke import TINY, make_corpus
 
 CLASSES = ("neutral", "sad", "happy", "surprise", "angry")
 WIDTH = 64
@@ -24,10 +24,9 @@ WHISPER = {"name": "none", "layers": 1, "width": WIDTH, "heads": 4, "feed_forwar
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
-    encoder = str(make_encoder(tmp_path_factory.mktemp("encoder")))
-    values = {**TINY, "audio.encoder": WHISPER, "text.encoder": encoder, "audio.block.layers": 0}
-    networks = Networks(load_preset("starter", values), load_encoder(encoder)).eval().requires_grad_(False)
+def networks(encoder: Path) -> Networks:
+    values = {**TINY, "audio.encoder": WHISPER, "text.encoder": str(encoder), "audio.block.layers": 0}
+    networks = Networks(load_preset("starter", values), load_encoder(str(encoder))).eval().requires_grad_(False)
     networks.audio.head.requires_grad_(True)
     networks.emotion.requires_grad_(True)
     return networks
@@ -55,7 +54,7 @@ def clips() -> Clips:
 
 @pytest.fixture(scope="module")
 def transcripts() -> Transcripts:
-    """The first token tells the emotion; every sixth transcript has no emotion and no votes."""
+    """The first token determines the emotion; every sixth transcript has no emotion and no votes."""
     random = np.random.default_rng(5)
     directions = random.standard_normal((len(CLASSES), WIDTH))
     utterances, embeddings = [], []
@@ -70,7 +69,7 @@ def transcripts() -> Transcripts:
 
 @torch.no_grad()
 def logits(networks: Networks, clips: Clips | None, transcripts: Transcripts | None, rows: int) -> torch.Tensor:
-    """Of the first `rows` clips, or transcripts, or both side by side."""
+    """Logits of the first `rows` clips, of as many transcripts, or of both together."""
     audio, text = torch.zeros(rows, 1, WIDTH), torch.zeros(rows, 9, WIDTH)
     audio_mask, text_mask = torch.zeros(rows, 1, dtype=torch.bool), torch.zeros(rows, 9, dtype=torch.bool)
     if clips is not None:
@@ -86,8 +85,8 @@ def logits(networks: Networks, clips: Clips | None, transcripts: Transcripts | N
 def test_arousal_is_learned(networks: Networks, clips: Clips) -> None:
     train_arousal(networks, clips, seed=1)
     with torch.no_grad():
-        said = networks.audio.head(clips.means[:, :1], torch.ones(50, dtype=torch.long))[:, 0]
-    assert ccc(np.array([u.arousal for u in clips.utterances]), said.numpy()) > 0.9
+        predicted = networks.audio.head(clips.means[:, :1], torch.ones(50, dtype=torch.long))[:, 0]
+    assert ccc(np.array([u.arousal for u in clips.utterances]), predicted.numpy()) > 0.9
 
 
 def test_emotions_are_learned_from_clips_and_from_transcripts(
@@ -95,11 +94,11 @@ def test_emotions_are_learned_from_clips_and_from_transcripts(
 ) -> None:
     train_emotion(networks, clips, transcripts, seed=1)
     assert not networks.emotion.training
-    heard = logits(networks, clips, None, 50).argmax(dim=1)
-    assert (heard == torch.arange(50) % 5).float().mean() > 0.9
-    read = logits(networks, None, transcripts, 60).argmax(dim=1)
+    from_audio = logits(networks, clips, None, 50).argmax(dim=1)
+    assert (from_audio == torch.arange(50) % 5).float().mean() > 0.9
+    from_text = logits(networks, None, transcripts, 60).argmax(dim=1)
     clear = torch.tensor([utterance.emotion is not None for utterance in transcripts.utterances])
-    assert (read == torch.arange(60) % 5)[clear].float().mean() > 0.9
+    assert (from_text == torch.arange(60) % 5)[clear].float().mean() > 0.9
     assert networks.emotion.beside.isfinite()
 
 
@@ -164,17 +163,17 @@ def test_added_logits() -> None:
     torch.manual_seed(6)
     emotion = AddedEmotion(EmotionConfig(fusion="added"), WIDTH).eval()
     audio, text = torch.randn(2, 4, WIDTH), torch.randn(2, 3, WIDTH)
-    heard = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool()
-    read = torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
-    audio, text = audio * heard[:, :, None], text * read[:, :, None]
-    none_heard, none_read = torch.zeros_like(heard), torch.zeros_like(read)
+    audio_mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool()
+    text_mask = torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
+    audio, text = audio * audio_mask[:, :, None], text * text_mask[:, :, None]
+    no_audio, no_text = torch.zeros_like(audio_mask), torch.zeros_like(text_mask)
     with torch.no_grad():
         emotion.beside.fill_(0.3)
-        from_audio, from_text = emotion.audio(audio, heard.sum(dim=1)), emotion.text(text, read.sum(dim=1))
-        assert torch.allclose(emotion(audio, heard, text, none_read), from_audio)
-        assert torch.allclose(emotion(audio, none_heard, text, read), from_text)
-        assert torch.allclose(emotion(audio, heard, text, read), from_audio + 0.3 * from_text, atol=1e-6)
-        assert not emotion(audio, none_heard, text, none_read).any()
+        from_audio, from_text = emotion.audio(audio, audio_mask.sum(dim=1)), emotion.text(text, text_mask.sum(dim=1))
+        assert torch.allclose(emotion(audio, audio_mask, text, no_text), from_audio)
+        assert torch.allclose(emotion(audio, no_audio, text, text_mask), from_text)
+        assert torch.allclose(emotion(audio, audio_mask, text, text_mask), from_audio + 0.3 * from_text, atol=1e-6)
+        assert not emotion(audio, no_audio, text, no_text).any()
         # An absent modality's values count for nothing, and neither does its length.
-        assert torch.allclose(emotion(audio, heard, 9 * text[:, :1], none_read[:, :1]), from_audio)
-        assert torch.allclose(emotion(9 * audio[:, :1], none_heard[:, :1], text, read), from_text)
+        assert torch.allclose(emotion(audio, audio_mask, 9 * text[:, :1], no_text[:, :1]), from_audio)
+        assert torch.allclose(emotion(9 * audio[:, :1], no_audio[:, :1], text, text_mask), from_text)

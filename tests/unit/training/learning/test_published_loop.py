@@ -23,7 +23,6 @@ from training.learning.train import train_stage
 from training.networks.files import save_config
 from training.networks.networks import Networks
 from training.networks.text_encoder import TOKENIZER_FILE, load_encoder
-from training.recipes.smoke import make_corpus, make_encoder
 
 DECAY = {"audio": 0.8, "text": 0.6, "emotion": 0.8}
 EPOCHS = 3
@@ -73,16 +72,6 @@ def published_loss(stage: Stage, networks: Networks, batch: Batch) -> Tensor:
 
 def rmse(predicted: Tensor, truth: Tensor) -> Tensor:
     return torch.sqrt(nn.MSELoss()(predicted, truth))
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 def fresh(config: Config, encoder: Path, run: Path) -> Networks:

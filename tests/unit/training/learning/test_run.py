@@ -18,23 +18,13 @@ from training.export.version import Release, export
 from training.learning.run import train
 from training.networks.files import RunError, load_networks, read_config
 from training.recipes.kemdy20_folds import train_folds
-from training.recipes.smoke import TINY, make_corpus, make_encoder
+from training.recipes.smoke import TINY, make_encoder
 
 CPU = Accelerator(cpu=True)
 
 
 def tiny(encoder: Path, **overrides: object) -> Config:
     return load_preset("starter", {**TINY, "text.encoder": str(encoder), **overrides})
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +60,7 @@ def test_a_version_without_weights_says_how_to_get_them(
 def test_every_fold_is_trained_and_tested(tmp_path: Path) -> None:
     write_tree(tmp_path / "KEMDy20", sessions=(1, 9, 17, 25, 33), utterances_per_session=12)
     assert main(["prepare", "kemdy20", "--source", str(tmp_path / "KEMDy20"), "--output", str(tmp_path / "data")]) == 0
-    encoder = make_encoder(tmp_path / "encoder", [said for _, _, said in EMOTIONS.values()])
+    encoder = make_encoder(tmp_path / "encoder", [transcript for _, _, transcript in EMOTIONS.values()])
     utterances = list(read_utterances(tmp_path / "data" / "utterances.jsonl"))
     report = train_folds(tiny(encoder), utterances, tmp_path / "folds", CPU)
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
@@ -93,9 +83,9 @@ def test_a_precision_that_the_device_lacks_is_reported(
     write_utterances(tmp_path / "utterances.jsonl", corpus)
     where = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--text-encoder", str(encoder)]
     assert main(["train", "audio", "--preset", "starter", *where, "--cpu", "--set", "train.precision=fp16"]) == 1
-    said = capsys.readouterr().err
-    assert "train.precision=fp16 is not available here" in said
-    assert "Traceback" not in said
+    printed = capsys.readouterr().err
+    assert "train.precision=fp16 is not available here" in printed
+    assert "Traceback" not in printed
 
 
 def test_folds_of_another_corpus_are_refused(encoder: Path, corpus: list[Utterance], tmp_path: Path) -> None:
@@ -103,7 +93,7 @@ def test_folds_of_another_corpus_are_refused(encoder: Path, corpus: list[Utteran
         train_folds(tiny(encoder), corpus, tmp_path, CPU)
 
 
-def test_tuning_stage_by_stage_keeps_what_was_tuned(trained: Path, corpus: list[Utterance], tmp_path: Path) -> None:
+def test_tuning_stage_by_stage_keeps_the_tuned_stages(trained: Path, corpus: list[Utterance], tmp_path: Path) -> None:
     version = export(trained, tmp_path, Release("tiny", "1.0.0", "Apache-2.0"), ["int8"], weights=True)
     config = load_preset("paper", {f"train.{stage}.{key}": 2 for stage in STAGES for key in ("epochs", "limit")})
     tuned = tmp_path / "tuned"
@@ -124,7 +114,7 @@ def test_stages_of_a_run_agree_or_are_refused(encoder: Path, corpus: list[Uttera
     assert (config.train.audio.epochs, config.train.text.limit) == (2, 1)  # each as it was trained
 
 
-def test_what_cannot_be_honoured_is_refused(
+def test_settings_that_cannot_be_honoured_are_refused(
     trained: Path, encoder: Path, corpus: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_utterances(tmp_path / "utterances.jsonl", corpus)

@@ -28,19 +28,9 @@ from training.networks.files import RunError, load_networks, save_config
 from training.networks.networks import Networks, Outputs
 from training.networks.text_encoder import TOKENIZER_FILE, EncoderError, load_encoder
 from training.networks.whisper import WhisperLayers, whisper_config
-from training.recipes.smoke import TINY, TRANSCRIPTS, make_corpus, make_encoder
+from training.recipes.smoke import TINY, TRANSCRIPTS
 
 CPU = Accelerator(cpu=True)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture
@@ -56,7 +46,7 @@ def make_networks(encoder: Path, tmp_path: Path) -> Callable[..., Networks]:
 
 
 @pytest.mark.parametrize("stage", ["audio", "text"])
-def test_a_stage_learns_what_can_be_learned(
+def test_a_stage_learns_the_tiny_corpus(
     stage: Stage, make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
 ) -> None:
     overrides = {"epochs": 12, "patience": 12, "limit": 8, "batch_size": 4, "decay": 1.0, "learning_rate": 3e-3}
@@ -71,7 +61,7 @@ def test_a_stage_learns_what_can_be_learned(
     assert score > 0.5
 
 
-def test_the_best_weights_are_what_is_left(
+def test_the_best_weights_are_kept(
     make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
 ) -> None:
     networks = make_networks()
@@ -111,7 +101,7 @@ def test_a_loss_that_is_no_number_names_the_batch(
         train_stage("audio", networks, corpus, tmp_path, CPU)
 
 
-def test_nothing_to_learn_is_said(
+def test_nothing_to_learn_is_an_error(
     make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="Stage audio: 0 utterances"):
@@ -119,7 +109,7 @@ def test_nothing_to_learn_is_said(
 
 
 def tagged_only(corpus: list[Utterance]) -> list[Utterance]:
-    """The voiceless corpus, its training part without a valence."""
+    """The corpus without audio; its training part has tags in place of valence."""
     return [
         u.model_copy(update={"audio": None, "tags": (f"{u.emotion}!", "any"), "valence": None})
         if u.split == "train"
@@ -128,7 +118,7 @@ def tagged_only(corpus: list[Utterance]) -> list[Utterance]:
     ]
 
 
-def test_words_are_learned_from_tags_alone(
+def test_text_is_learned_from_tags_alone(
     make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
 ) -> None:
     values = {"epochs": 6, "patience": 6, "limit": 8, "batch_size": 4, "decay": 1.0, "learning_rate": 1e-2}
@@ -166,7 +156,7 @@ def test_a_run_without_weights_names_the_command(make_networks: Callable[..., Ne
         load_networks(tmp_path)
 
 
-def test_an_encoder_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+def test_an_encoder_that_is_not_there_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="neither a folder nor a valid name"):
         load_encoder(str(tmp_path / "none"))
 
@@ -183,7 +173,7 @@ def test_losses() -> None:
     assert flat.grad.isfinite().all()
 
 
-def test_class_weights_balance_what_occurs() -> None:
+def test_class_weights_balance_the_classes_that_occur() -> None:
     learning = [Utterance(id=str(i), corpus="c", emotion=e) for i, e in enumerate(["sad"] * 3 + ["happy"])]
     weights = class_weights(learning, ("neutral", "sad", "happy"))
     assert weights.tolist() == pytest.approx([0, 4 / 6, 2])
@@ -224,7 +214,7 @@ def test_the_best_epoch_is_that_of_the_criterion(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As where most utterances are neutral: UAR stays where it was while the loss falls."""
+    """Where most utterances are neutral, UAR stays the same while the loss falls."""
     found = iter([(0.2, 1.47), (0.4, 1.6), (0.4, 0.9), (0.4, 1.0)])
     if choose_by == "score":
         found = iter([(0.2, 1.47), (0.4, 0.9), (0.4, 1.1), (0.3, 0.4)])
@@ -295,14 +285,14 @@ def test_dropping_a_modality_never_leaves_nothing() -> None:
         audio_embedding=torch.zeros(rows, 2, 4),
         audio_mask=torch.ones(rows, 2, dtype=torch.bool),
         text_embedding=torch.zeros(rows, 3, 4),
-        text_mask=torch.arange(rows)[:, None].expand(-1, 3) % 2 == 0,  # every other has words
+        text_mask=torch.arange(rows)[:, None].expand(-1, 3) % 2 == 0,  # every other row has text
     )
     drop_modalities(outputs, EmotionStageConfig(drop_audio=0.4, drop_text=0.4))
-    heard, read = outputs.audio_mask.any(dim=1), outputs.text_mask.any(dim=1)
-    assert (heard | read).all()
-    assert heard[1::2].all()
-    assert 0.25 < (~heard[::2]).float().mean() < 0.55
-    assert 0.25 < (~read[::2]).float().mean() < 0.55
+    has_audio, has_text = outputs.audio_mask.any(dim=1), outputs.text_mask.any(dim=1)
+    assert (has_audio | has_text).all()
+    assert has_audio[1::2].all()
+    assert 0.25 < (~has_audio[::2]).float().mean() < 0.55
+    assert 0.25 < (~has_text[::2]).float().mean() < 0.55
 
 
 def test_frequency_masking_fills_one_band_and_takes_the_difference_anew() -> None:
@@ -357,7 +347,7 @@ def test_learning_rate_rises_then_falls() -> None:
 
 
 class Broken(Exception):
-    """Stands for whatever ends a training from outside."""
+    """A training ended from outside."""
 
 
 @pytest.mark.parametrize("stage", ["audio", "text", "emotion"])
@@ -413,5 +403,5 @@ def test_a_batch_in_parts_has_the_same_gradient(
         train_stage("emotion", networks, corpus, tmp_path, CPU)
     learned = dict(second.emotion.named_parameters())
     for name, parameter in first.emotion.named_parameters():
-        # A softmax does not see what is added to all its scores: of that bias, Adam only scales up rounding.
+        # A bias added to all scores does not change a softmax, so Adam only scales up the rounding of its gradient.
         assert name == "text.score.bias" or torch.allclose(parameter, learned[name], atol=1e-4), name

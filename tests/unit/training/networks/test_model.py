@@ -133,7 +133,7 @@ def test_emotion_reads_what_is_real_and_nothing_else(emotion: Emotion) -> None:
     assert not torch.allclose(together[0], emotion(audio, audio_mask, text, text_mask & False)[0], atol=1e-3)
 
 
-def test_join_puts_the_words_right_behind_the_voice() -> None:
+def test_join_puts_the_text_right_after_the_audio() -> None:
     audio = torch.tensor([[1.0, 2.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])[:, :, None]
     text = torch.tensor([[7.0, 8.0], [7.0, 0.0], [7.0, 8.0]])[:, :, None]
     joined, length = join(audio, audio[..., 0] > 0, text, text[..., 0] > 0)

@@ -77,7 +77,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 
 def _reference(path: Path) -> Reference:
-    """What KoBERT's own tokenizer does, in Python, on SentencePiece."""
+    """KoBERT's own tokenizer, in Python, on SentencePiece."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
     pieces = sorted(
         processor.id_to_piece(index)
@@ -106,10 +106,10 @@ def _written(name: Path, folder: Path, size: int) -> TextTokenizer:
 
 def test_ids_are_the_special_tokens_and_then_the_pieces_by_code_point(model: Path) -> None:
     tokenizer = build_tokenizer(model)
-    words = [tokenizer.id_to_token(index) for index in range(tokenizer.get_vocab_size())]
-    assert words[:5] == ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
-    assert words[5:] == sorted(words[5:])
-    assert not {"<unk>", "<s>", "</s>"} & set(words)
+    tokens = [tokenizer.id_to_token(index) for index in range(tokenizer.get_vocab_size())]
+    assert tokens[:5] == ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+    assert tokens[5:] == sorted(tokens[5:])
+    assert not {"<unk>", "<s>", "</s>"} & set(tokens)
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,13 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, no_hub: Path) ->
 
 
 def test_a_tokenizer_that_knows_no_hangul_is_refused(tmp_path: Path) -> None:
-    """As `transformers` 5 makes it of KoBERT: every word in Hangul is unknown."""
-    words = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "yes": 3}, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.post_processor = processors.TemplateProcessing(
+    """Like the one that `transformers` 5 makes of KoBERT: every word in Hangul is unknown."""
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "yes": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
-    words.save(str(tmp_path / "tokenizer.json"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     for transcripts in (None, ["그래", "yes"]):
         with pytest.raises(EncoderError, match="100% of the Hangul"):
             write_tokenizer(str(tmp_path), tmp_path / "run", 4, transcripts)

@@ -48,7 +48,7 @@ def network(request: pytest.FixtureRequest, encoder: Path) -> WhisperArousal:
     return network.eval()
 
 
-def voices(lengths: Sequence[int]) -> list[Tensor]:
+def make_waves(lengths: Sequence[int]) -> list[Tensor]:
     random = np.random.default_rng(3)
     return [
         torch.from_numpy(0.1 * np.sin(np.arange(n) * (0.02 + 0.01 * k)) + 0.02 * random.standard_normal(n)).float()
@@ -57,14 +57,14 @@ def voices(lengths: Sequence[int]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def alone(network: WhisperArousal, voice: Tensor) -> tuple[Tensor, Tensor]:
-    arousal, embedding, mask = network(voice[None], torch.tensor([len(voice)]))
+def alone(network: WhisperArousal, wave: Tensor) -> tuple[Tensor, Tensor]:
+    arousal, embedding, mask = network(wave[None], torch.tensor([len(wave)]))
     assert mask.all()
     return arousal[0], embedding[0]
 
 
 def batched(waves: Sequence[Tensor], filler: float) -> tuple[Tensor, Tensor]:
-    """Padded with what nothing may read."""
+    """Padded with `filler`, which must not change an answer."""
     length = torch.tensor([len(wave) for wave in waves])
     waveform = torch.full((len(waves), int(length.max())), filler)
     for row, wave in enumerate(waves):
@@ -75,7 +75,7 @@ def batched(waves: Sequence[Tensor], filler: float) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("filler", [0.0, 0.7])
 @torch.no_grad()
 def test_an_answer_depends_on_neither_padding_nor_neighbours(network: WhisperArousal, filler: float) -> None:
-    waves = voices(LENGTHS)
+    waves = make_waves(LENGTHS)
     arousal, embedding, mask = network(*batched(waves, filler))
     assert mask.sum(dim=1).tolist() == [1 + n // HOP_LENGTH for n in LENGTHS]
     for row, wave in enumerate(waves):
@@ -86,16 +86,16 @@ def test_an_answer_depends_on_neither_padding_nor_neighbours(network: WhisperAro
 
 
 def test_gain_changes_nothing(network: WhisperArousal) -> None:
-    (voice,) = voices([12_000])
-    (one, embedding), (quiet, as_quiet) = alone(network, voice), alone(network, 0.1 * voice)
+    (wave,) = make_waves([12_000])
+    (one, embedding), (quiet, as_quiet) = alone(network, wave), alone(network, 0.1 * wave)
     assert torch.allclose(one, quiet, atol=1e-4)
     assert torch.allclose(embedding, as_quiet, atol=1e-3)
 
 
-def test_what_is_past_the_longest_clip_is_not_heard(network: WhisperArousal) -> None:
-    (voice,) = voices([3 * MAX_FRAMES * HOP_LENGTH])
-    arousal, embedding = alone(network, voice)
-    expected, first = alone(network, voice[: network.max_samples])
+def test_samples_past_the_longest_clip_are_not_used(network: WhisperArousal) -> None:
+    (wave,) = make_waves([3 * MAX_FRAMES * HOP_LENGTH])
+    arousal, embedding = alone(network, wave)
+    expected, first = alone(network, wave[: network.max_samples])
     assert len(embedding) == MAX_FRAMES
     assert torch.equal(embedding, first) and torch.equal(arousal, expected)
 
@@ -106,11 +106,11 @@ def test_silence_has_an_answer(network: WhisperArousal) -> None:
 
 
 def test_the_exported_graph_answers_as_torch_does(network: WhisperArousal, tmp_path: Path) -> None:
-    example = batched(voices([8_000, 6_000]), 0.0)
+    example = batched(make_waves([8_000, 6_000]), 0.0)
     path = export_graph(network, "audio_arousal", example, tmp_path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for lengths in ([1], [511], [512, 1], LENGTHS, [700, 3 * MAX_FRAMES * HOP_LENGTH, 2_000]):
-        waveform, length = batched(voices(lengths), 0.0)
+        waveform, length = batched(make_waves(lengths), 0.0)
         with torch.no_grad():
             expected = network(waveform, length)
         inputs = {"waveform": waveform.numpy(), "waveform_length": length.numpy()}
@@ -122,7 +122,7 @@ def test_the_exported_graph_answers_as_torch_does(network: WhisperArousal, tmp_p
 
 @torch.no_grad()
 def test_the_front_end_is_whispers_but_for_the_level() -> None:
-    (wave,) = voices([16_000])
+    (wave,) = make_waves([16_000])
     wave = wave * torch.linspace(0.05, 1.0, 16_000).roll(-4_000)  # its loudest place lies inside
     features, frames = LogMel()(wave[None], torch.tensor([16_000]))
     assert frames.tolist() == [101]
@@ -145,7 +145,7 @@ def test_a_frozen_encoder_has_no_gradient_and_another_has(encoder: Path) -> None
     for frozen in (True, False):
         pretrained = AudioEncoderConfig(name=str(encoder), layers=1, frozen=frozen, **SHAPE)
         network = WhisperArousal(AudioConfig(block=BlockConfig(layers=0), head="mean", max_frames=32), pretrained)
-        waveform, length = batched(voices([4_000]), 0.0)
+        waveform, length = batched(make_waves([4_000]), 0.0)
         network(waveform, length)[0].sum().backward()
         assert (network.encoder.conv1.weight.grad is None) == frozen
         assert network.head.get_submodule("linear").weight.grad is not None

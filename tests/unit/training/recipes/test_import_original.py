@@ -113,17 +113,17 @@ class Original:
             weight = self.state[f"AudioModel.Extractor.conv{number}.weight"]
             x = F.conv2d(x if number == 1 else F.relu(x), weight, stride=(1, stride), padding=(0, padding))
         x = x.permute(0, 2, 1, 3).flatten(2)
-        heard = self._block(x, "AudioModel.AEBlock1.AE1", 4, (x != 0).all(dim=2))
+        audio = self._block(x, "AudioModel.AEBlock1.AE1", 4, (x != 0).all(dim=2))
         kobert = BertModel(ENCODER, add_pooling_layer=False).eval()
         prefix = "TextModel.kobert."
         weights = {k.removeprefix(prefix): v for k, v in self.state.items() if k.startswith(prefix)}
         kobert.load_state_dict({name: weights[name] for name in kobert.state_dict()})
         hidden = kobert(ids, attention_mask=read.long()).last_hidden_state
-        understood = self._block(hidden, "TextModel.TEBlock1.TE1", 6, torch.ones_like(read))
+        text = self._block(hidden, "TextModel.TEBlock1.TE1", 6, torch.ones_like(read))
         mask = torch.cat(((features[:, 0] != 0).all(dim=2), read), dim=1)
-        joined = self._block(torch.cat((heard, understood), dim=1), "MBA.MB", 6, mask)
-        arousal = self._last(heard, "AudioModel.gru", "AudioModel.fc", nn.GRU)
-        valence = self._last(understood, "TextModel.gru", "TextModel.fc", nn.GRU)
+        joined = self._block(torch.cat((audio, text), dim=1), "MBA.MB", 6, mask)
+        arousal = self._last(audio, "AudioModel.gru", "AudioModel.fc", nn.GRU)
+        valence = self._last(text, "TextModel.gru", "TextModel.fc", nn.GRU)
         return arousal[:, 0], valence[:, 0], self._last(joined, "LSTM", "fc", nn.LSTM)
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
@@ -219,17 +219,17 @@ def _ours(networks: Networks, waveform: Tensor, ids: Tensor, read: Tensor) -> tu
 
 @torch.no_grad()
 @pytest.mark.parametrize(("seconds", "tokens"), [(2.0, 9), (0.5, 64), (20.0, 2)])
-def test_it_computes_what_the_original_computed(networks: Networks, state: State, seconds: float, tokens: int) -> None:
+def test_it_computes_the_same_as_the_original(networks: Networks, state: State, seconds: float, tokens: int) -> None:
     waveform, features, ids, read = _example(networks, seconds, tokens)
     expected = Original(state)(features, ids, read)
-    # As serving gives the words: without their padding.
+    # As in serving: the tokens without their padding.
     found = _ours(networks, waveform, ids[:, :tokens], read[:, :tokens])
     for value, truth in zip(found, expected, strict=True):
         torch.testing.assert_close(value, truth, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
-def test_the_loudest_moment_counts_beyond_what_is_heard(networks: Networks) -> None:
+def test_the_loudest_moment_counts_beyond_the_part_that_is_used(networks: Networks) -> None:
     waveform, _, ids, read = _example(networks, seconds=20.0)
     louder = waveform.clone()
     louder[:, 300_000:] *= 20
@@ -257,12 +257,12 @@ def test_the_service_answers_with_it(
     make_file: Callable[..., bytes],
 ) -> None:
     model, settings = served
-    # The loudest moment of the long clip lies behind what is heard, and must still set its level.
+    # The loudest moment of the long clip lies behind the part that is used, and must still set its level.
     samples = make_speech(seconds) * np.linspace(0.05, 1, int(seconds * 16000), dtype=np.float32)
-    file, words = make_file(samples, encoding="FLOAT"), "정말 고마워요"
+    file, transcript = make_file(samples, encoding="FLOAT"), "정말 고마워요"
     with TestClient(create_app(settings, model)) as client:
-        answer = client.post("/predict", files={"audio": io.BytesIO(file)}, data={"transcript": words}).json()
-    ids = torch.from_numpy(model.tokenizer.encode(words).ids)[None]
+        answer = client.post("/predict", files={"audio": io.BytesIO(file)}, data={"transcript": transcript}).json()
+    ids = torch.from_numpy(model.tokenizer.encode(transcript).ids)[None]
     with torch.no_grad():
         arousal, valence, logits = _ours(networks, torch.from_numpy(samples)[None], ids, ids > -1)
     assert answer["arousal"] == pytest.approx(float(arousal.clamp(1, 5)), abs=2e-4)
@@ -273,10 +273,10 @@ def test_the_service_answers_with_it(
     assert answer["modalities"] == ["audio", "text"]
 
 
-def test_a_voice_alone_and_words_alone_are_answered_too(served: tuple[Model, Settings], wav: bytes) -> None:
-    voice, words = predict(*served, io.BytesIO(wav), None), predict(*served, None, "정말")
-    assert voice.valence is None and words.arousal is None
-    assert voice.emotion.probabilities != words.emotion.probabilities
+def test_audio_alone_and_text_alone_are_answered_too(served: tuple[Model, Settings], wav: bytes) -> None:
+    from_audio, from_text = predict(*served, io.BytesIO(wav), None), predict(*served, None, "정말")
+    assert from_audio.valence is None and from_text.arousal is None
+    assert from_audio.emotion.probabilities != from_text.emotion.probabilities
 
 
 def test_a_short_utterance_takes_up_as_much_of_a_batch_as_a_long_one(served: tuple[Model, Settings]) -> None:
@@ -307,7 +307,7 @@ LAST = "MBA.MB.0.ffn.fc2.bias"
         (lambda s: s | {"MBA.MB.1.ffn.fc2.bias": torch.zeros(WIDTH)}, r"has MBA\.MB\.1\.ffn\.fc2\.bias, which"),
     ],
 )
-def test_what_does_not_fit_is_named(state: State, change: Callable[[State], State], message: str) -> None:
+def test_weights_that_do_not_fit_are_named(state: State, change: Callable[[State], State], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         build_networks(change(state), CONFIG, ENCODER)
 
