@@ -13,23 +13,13 @@ from training.export.version import Release, export
 from training.learning import lineage
 from training.learning.run import train
 from training.networks.files import RunError
-from training.recipes.smoke import TINY, make_corpus, make_encoder
+from training.recipes.smoke import TINY
 
 CPU = Accelerator(cpu=True)
 
 
 def tiny(encoder: Path, **overrides: object) -> Config:
     return load_preset("starter", {**TINY, "text.encoder": str(encoder), **overrides})
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")

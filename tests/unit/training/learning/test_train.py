@@ -405,3 +405,19 @@ def test_a_batch_in_parts_has_the_same_gradient(
     for name, parameter in first.emotion.named_parameters():
         # A bias added to all scores does not change a softmax, so Adam only scales up the rounding of its gradient.
         assert name == "text.score.bias" or torch.allclose(parameter, learned[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize(("choose_by", "deciding"), [("loss", "validation_loss"), ("score", "score")])
+def test_a_validation_that_is_not_finite_ends_the_stage(
+    choose_by: str,
+    deciding: str,
+    make_networks: Callable[..., Networks],
+    corpus: list[Utterance],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would keep the first epoch, whatever came later."""
+    scores = {"score": 0.2, "validation_loss": 1.0, deciding: float("nan")}
+    monkeypatch.setattr(training_loop, "validate", lambda *_: scores)
+    with pytest.raises(DataError, match=f"the validation {deciding} is nan"):
+        train_stage("emotion", make_networks(**{"train.emotion.choose_by": choose_by}), corpus, tmp_path, CPU)
