@@ -4,30 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from accelerate import Accelerator
 
+from tests.support.tiny_run import CPU, tiny
 from training.cli import main
-from training.config import STAGES, Config, ConfigError, load_preset
+from training.config import STAGES, ConfigError, load_preset
 from training.data.utterance import Utterance, write_utterances
 from training.export.version import Release, export
 from training.learning import lineage
 from training.learning.run import train
 from training.networks.files import RunError
 from training.recipes.smoke import TINY
-
-CPU = Accelerator(cpu=True)
-
-
-def tiny(encoder: Path, **overrides: object) -> Config:
-    return load_preset("starter", {**TINY, "text.encoder": str(encoder), **overrides})
-
-
-@pytest.fixture(scope="module")
-def trained(encoder: Path, corpus: list[Utterance], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose three stages are trained."""
-    run = tmp_path_factory.mktemp("trained")
-    train(STAGES, tiny(encoder), corpus, run, CPU)
-    return run
 
 
 @pytest.fixture

@@ -6,33 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tests.support.synthetic_kemdy20 import EMOTIONS, write_tree
+from tests.support.tiny_run import CPU, tiny
 from training.cli import main
-from training.config import STAGES, Config, ConfigError, load_preset
+from training.config import STAGES, ConfigError, load_preset
 from training.data.examples import DataError
 from training.data.utterance import Utterance, read_utterances, write_utterances
 from training.export.version import Release, export
 from training.learning.run import train
 from training.networks.files import RunError, load_networks, read_config
 from training.recipes.kemdy20_folds import train_folds
-from training.recipes.smoke import TINY, make_encoder
-
-CPU = Accelerator(cpu=True)
-
-
-def tiny(encoder: Path, **overrides: object) -> Config:
-    return load_preset("starter", {**TINY, "text.encoder": str(encoder), **overrides})
-
-
-@pytest.fixture(scope="module")
-def trained(encoder: Path, corpus: list[Utterance], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose three stages are trained."""
-    run = tmp_path_factory.mktemp("trained")
-    train(STAGES, tiny(encoder), corpus, run, CPU)
-    return run
+from training.recipes.smoke import make_encoder
 
 
 def test_training_goes_on_from_a_version_without_its_encoder_or_preset(
