@@ -23,8 +23,8 @@ class Lineage(BaseModel):
     embedded_by: dict[Stage, str] = {}
 
 
-def begin(run: Path, init_from: Path | None, stages: Sequence[Stage]) -> None:
-    """Notes where the run begins. Raises ConfigError where stages that stay came from elsewhere."""
+def origin_of(run: Path, init_from: Path | None, stages: Sequence[Stage]) -> str:
+    """Where a training of `stages` begins. Raises ConfigError where stages that stay in the run came from elsewhere."""
     origin = SCRATCH if init_from is None else _digest(weights_file(init_from))
     before = _read(run)
     stay = [stage for stage in STAGES if stage not in stages and stage_file(run, stage).is_file()]
@@ -34,7 +34,14 @@ def begin(run: Path, init_from: Path | None, stages: Sequence[Stage]) -> None:
             f"The {' and '.join(stay)} of {run} began {began}, and this command would begin elsewhere. Stages of a run "
             "share their origin: give the same --init-from, or another --output."
         )
-    _write(run, Lineage(origin=origin, embedded_by=before.embedded_by if before is not None and stay else {}))
+    return origin
+
+
+def begin(run: Path, origin: str) -> None:
+    """Notes where the run begins."""
+    before = _read(run)
+    if before is None or before.origin != origin:
+        _write(run, Lineage(origin=origin))
 
 
 def begin_classifier(run: Path) -> None:

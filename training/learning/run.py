@@ -50,10 +50,11 @@ def train(
         )
     networks.config = joined_config(networks.config, run, stages, resume)
     kept = [stage for stage in STAGES if stage not in stages and stage_file(run, stage).is_file()]
-    accelerator.wait_for_everyone()  # every process has read the run's configuration
+    origin = lineage.origin_of(run, init_from, stages)
+    accelerator.wait_for_everyone()  # every process has read the run's folder
     if accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
-        lineage.begin(run, init_from, stages)
+        lineage.begin(run, origin)
         save_config(run, networks)
         if init_from is None:
             transcripts = [utterance.transcript for utterance in utterances if utterance.transcript]

@@ -40,6 +40,13 @@ def test_a_classifier_of_another_audio_network_is_not_exported(
     version(run, tmp_path)
 
 
+def test_a_finished_run_is_not_trained_again_by_resuming_it(run: Path, encoder: Path, corpus: list[Utterance]) -> None:
+    before, log = (run / "emotion.safetensors").stat().st_mtime_ns, (run / "log.jsonl").read_text(encoding="utf-8")
+    train(STAGES, tiny(encoder), corpus, run, CPU, resume=True)
+    assert (run / "emotion.safetensors").stat().st_mtime_ns == before
+    assert (run / "log.jsonl").read_text(encoding="utf-8") == log
+
+
 def test_a_tuned_audio_network_needs_its_own_classifier(run: Path, corpus: list[Utterance], tmp_path: Path) -> None:
     source = version(run, tmp_path)
     config = load_preset("paper", {f"train.{stage}.{key}": 1 for stage in STAGES for key in ("epochs", "limit")})
@@ -60,7 +67,7 @@ def test_stages_of_two_origins_are_refused(run: Path, encoder: Path, corpus: lis
     weights = other / "weights.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")  # safetensors reads only what its header lists
     with pytest.raises(ConfigError, match="share their origin"):
-        lineage.begin(tmp_path / "tuned", other, ["text"])
+        lineage.origin_of(tmp_path / "tuned", other, ["text"])
 
 
 @pytest.mark.parametrize("setting", ["train.seed=7", "train.augment.mode=on_the_fly"])
