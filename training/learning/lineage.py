@@ -45,12 +45,13 @@ def begin(run: Path, origin: str) -> None:
 
 
 def begin_classifier(run: Path) -> None:
-    """Notes the networks that embed for the classifier. Its checkpoint goes if it is of other ones."""
+    """Notes the networks that embed for the classifier. One that learned from others goes, and its checkpoint."""
     lineage = _read(run)
     assert lineage is not None, "begin() comes first"
     embedded_by = _regressors(run)
     if lineage.embedded_by != embedded_by:
-        (run / "emotion.resume.pt").unlink(missing_ok=True)
+        for stale in (stage_file(run, "emotion"), run / "emotion.resume.pt"):
+            stale.unlink(missing_ok=True)
     _write(run, lineage.model_copy(update={"embedded_by": embedded_by}))
 
 

@@ -34,6 +34,9 @@ def test_a_classifier_of_another_audio_network_is_not_exported(
     with pytest.raises(RunError, match=r"did not learn from the audio network .* train emotion"):
         version(run, tmp_path)
     before = (run / "emotion.safetensors").read_bytes()
+    lineage.begin_classifier(shutil.copytree(run, tmp_path / "interrupted"))  # before its first epoch is saved
+    with pytest.raises(RunError, match=r"emotion\.safetensors is not there"):
+        version(tmp_path / "interrupted", tmp_path)
     config = tiny(encoder, **{"train.audio.learning_rate": 1e-2})
     train(STAGES, config, corpus, run, CPU, resume=True)  # the audio and text networks are finished, and stay
     assert (run / "emotion.safetensors").read_bytes() != before
