@@ -6,15 +6,27 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 Modality = Literal["audio", "text"]
-WarningCode = Literal["audio_truncated", "audio_silent", "audio_too_short", "transcript_truncated", "transcript_empty"]
+WarningCode = Literal[
+    "audio_truncated",
+    "audio_silent",
+    "audio_too_short",
+    "audio_channels_differ",
+    "transcript_truncated",
+    "transcript_empty",
+    "transcript_not_korean",
+]
 
 # Every sentence by its code, with the values that `Warned.of` takes.
 WARNINGS: dict[WarningCode, str] = {
     "audio_truncated": "Only the first {used_s:.1f} s of {duration_s:.1f} s of audio were used.",
     "audio_silent": "The audio is silent, or nearly; do not rely on results that use it.",
     "audio_too_short": "The audio lasts {duration_s:.2f} s, too short to judge; do not rely on results that use it.",
+    "audio_channels_differ": "The audio's channels hold different sound, such as one speaker each, and were mixed; "
+    "send the field `channel` with a number from 0 to judge one.",
     "transcript_truncated": "Only the first {tokens} tokens of the transcript were used.",
-    "transcript_empty": "The transcript holds only transcription tags; the answer uses the audio alone.",
+    "transcript_empty": "The transcript holds only tags or invisible characters; the answer uses the audio alone.",
+    "transcript_not_korean": "The transcript has hardly any Hangul, and the model reads Korean; do not rely on results "
+    "that use it. Send the Korean words, or leave the transcript out.",
 }
 
 
@@ -41,6 +53,9 @@ class AudioInfo(_Frozen):
     sample_rate: int
     """Hz"""
     channels: int
+    channel: int | Literal["mix"] = "mix"
+    """The channel that was judged, from 0, or the mix of all. A mix takes one where the channels cancel, or where no
+    other holds sound."""
 
 
 class ModelName(_Frozen):

@@ -5,6 +5,7 @@ command line and for training. Probabilities come from the engine, which applies
 """
 
 import time
+import unicodedata
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -18,13 +19,15 @@ from .engine.load import Model
 from .errors import NothingGiven, TranscriptTooLong
 from .settings import Settings
 from .store.manifest import Manifest
-from .text import TextTokenizer, clean_transcript
+from .text import TextTokenizer, clean_transcript, is_korean
 
 # Half the distance between the highest and the lowest sample, so that an offset is no sound. -60 dB of full scale: the
 # quietest speech of a usable recording peaks some 20 dB above, the noise of an open microphone lies below.
 SILENT_PEAK = 0.001
 # Korean is spoken at five to six syllables a second: a shorter clip does not hold two.
 SHORT_S = 0.3
+# Code points of a decomposed character, at most. A text that is longer by more need not be composed to be refused.
+_MAX_PARTS = 4
 # A fifth digit of a score means nothing, and would show the last bits, in which batches of different sizes differ.
 DECIMALS = 4
 
@@ -46,14 +49,17 @@ class Prepared:
     warnings: list[Warned]
 
 
-def predict(model: Model, settings: Settings, audio: BinaryIO | None, transcript: str | None) -> Answer:
-    """Answers one utterance in this thread and process, without a queue. `audio` is an open file.
+def predict(
+    model: Model, settings: Settings, audio: BinaryIO | None, transcript: str | None, *, channel: int | None = None
+) -> Answer:
+    """Answers one utterance in this thread and process, without a queue. `audio` is an open file, of which `channel`,
+    from 0, is used; None mixes them.
 
     Raises RequestError, InferenceFailed.
     """
     started = time.perf_counter()
     read = read_transcript(transcript, audio is not None, model.tokenizer, settings.max_transcript_characters)
-    clip = None if audio is None else decode(audio.read(), Limits.of(settings))
+    clip = None if audio is None else decode(audio.read(), Limits.of(settings), channel)
     prepared = prepare(clip, read, model.manifest)
     decoded = time.perf_counter()
     (prediction,) = model.predict([prepared.given])
@@ -64,17 +70,23 @@ def predict(model: Model, settings: Settings, audio: BinaryIO | None, transcript
 def read_transcript(
     transcript: str | None, has_audio: bool, tokenizer: TextTokenizer, max_characters: int
 ) -> ReadTranscript:
-    """Cleans and encodes a transcript. One that is blank after cleaning counts as not given.
+    """Cleans and encodes a transcript. One that is empty after cleaning counts as not given. `max_characters` are those
+    of the text as it was sent, but for a syllable of Hangul, which is one however it is composed.
 
     Raises TranscriptTooLong, and NothingGiven where there is no audio either.
     """
-    if transcript is not None and len(transcript) > max_characters:
-        found = f"The transcript has {len(transcript)} characters and may have {max_characters}."
+    characters = len(transcript or "")
+    if max_characters < characters <= _MAX_PARTS * max_characters:
+        characters = len(unicodedata.normalize("NFC", transcript or ""))
+    if characters > max_characters:
+        found = f"The transcript has {characters} characters and may have {max_characters}."
         raise TranscriptTooLong(f"{found} {TranscriptTooLong.sentence}")
     text = clean_transcript(transcript or "")
-    if text.strip():
+    if text:
         tokens = tokenizer.encode(text)
         warnings = [Warned.of("transcript_truncated", tokens=len(tokens.ids))] if tokens.truncated else []
+        if not is_korean(text):
+            warnings.append(Warned.of("transcript_not_korean"))
         return ReadTranscript(tokens.ids, warnings)
     if not has_audio:
         raise NothingGiven
@@ -87,7 +99,12 @@ def prepare(clip: Clip | None, read: ReadTranscript, manifest: Manifest) -> Prep
         return Prepared(ModelInput(None, read.input_ids), None, read.warnings)
     # A copy, so that a long clip is not kept in memory while the part that the model takes waits.
     waveform = clip.samples[: manifest.audio.taken_samples].copy()
-    audio = AudioInfo(duration_s=round(clip.duration_s, DECIMALS), sample_rate=clip.sample_rate, channels=clip.channels)
+    audio = AudioInfo(
+        duration_s=round(clip.duration_s, DECIMALS),
+        sample_rate=clip.sample_rate,
+        channels=clip.channels,
+        channel="mix" if clip.channel is None else clip.channel,
+    )
     warnings = [*_audio_warnings(clip, manifest), *read.warnings]
     return Prepared(ModelInput(waveform, read.input_ids), audio, warnings)
 
@@ -122,6 +139,8 @@ def _audio_warnings(clip: Clip, manifest: Manifest) -> list[Warned]:
         warnings.append(Warned.of("audio_truncated", used_s=used_s, duration_s=clip.duration_s))
     if np.ptp(clip.samples[:max_samples]) / 2 < SILENT_PEAK:
         warnings.append(Warned.of("audio_silent"))
+    if clip.channels_differ:
+        warnings.append(Warned.of("audio_channels_differ"))
     if clip.duration_s < SHORT_S:
         warnings.append(Warned.of("audio_too_short", duration_s=clip.duration_s))
     return warnings

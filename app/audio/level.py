@@ -1,14 +1,7 @@
-"""Channels to mono, and a clip that exceeds full scale back within it."""
+"""A clip that exceeds full scale back within it."""
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-def to_mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of the channels: float32 [frames, channels] to [frames]. Huge floats may overflow to infinity."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono: NDArray[np.float32] = block.mean(axis=1, dtype=np.float32)
-    return mono
 
 
 def within_full_scale(samples: NDArray[np.float32]) -> NDArray[np.float32]:
