@@ -5,6 +5,7 @@ main          the application for `fastapi dev` and `uvicorn app.main:app`
 web           HTTP: routes, middleware, and the server process
 service       the model of a service and its queue: loaded, ready, exchanged, drained
 pipeline      pure: clip and transcript to model input, prediction to answer
+hearing       pure: of a decoded clip, the part that a model gets
 audio         file to mono 16 kHz, decoded in child processes where strangers send it
 engine        model input to prediction, on onnxruntime
 telemetry     metrics, logs and traces

@@ -6,15 +6,28 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 Modality = Literal["audio", "text"]
-WarningCode = Literal["audio_truncated", "audio_silent", "audio_too_short", "transcript_truncated", "transcript_empty"]
+WarningCode = Literal[
+    "audio_truncated",
+    "audio_no_speech",
+    "audio_little_speech",
+    "audio_channels_differ",
+    "transcript_truncated",
+    "transcript_empty",
+    "transcript_not_korean",
+]
 
 # Every sentence by its code, with the values that `Warned.of` takes.
 WARNINGS: dict[WarningCode, str] = {
-    "audio_truncated": "Only the first {used_s:.1f} s of {duration_s:.1f} s of audio were used.",
-    "audio_silent": "The audio is silent, or nearly; do not rely on results that use it.",
-    "audio_too_short": "The audio lasts {duration_s:.2f} s, too short to judge; do not rely on results that use it.",
+    "audio_truncated": "The audio after {end_s:.1f} s was not used; send one utterance of the {duration_s:.1f} s.",
+    "audio_no_speech": "The audio holds no speech and was not judged; check the microphone, the level and the channel.",
+    "audio_little_speech": "The audio holds {speech_s:.2f} s of speech, too little to judge; do not rely on results "
+    "that use it.",
+    "audio_channels_differ": "The audio's channels hold different sound, such as one speaker each, and were mixed; "
+    "send the field `channel` with a number from 0 to judge one.",
     "transcript_truncated": "Only the first {tokens} tokens of the transcript were used.",
-    "transcript_empty": "The transcript holds only transcription tags; the answer uses the audio alone.",
+    "transcript_empty": "The transcript holds only tags or invisible characters; the answer uses the audio alone.",
+    "transcript_not_korean": "The transcript has hardly any Hangul, and the model reads Korean; do not rely on results "
+    "that use it. Send the Korean words, or leave the transcript out.",
 }
 
 
@@ -34,13 +47,30 @@ class Emotion(_Frozen):
     """By class, calibrated on validation data; they sum to 1."""
 
 
+class Span(_Frozen):
+    """A part of the audio, in seconds from its first sample."""
+
+    start_s: float
+    end_s: float
+
+
 class AudioInfo(_Frozen):
-    """The audio file, before conversion to mono 16 kHz."""
+    """The audio file, before conversion to mono 16 kHz, and what was used of it."""
 
     duration_s: float
     sample_rate: int
     """Hz"""
     channels: int
+    channel: int | Literal["mix"] = "mix"
+    """The channel that was judged, from 0, or the mix of all. A mix takes one where the channels cancel, or where no
+    other holds sound."""
+    speech: list[Span] | None = None
+    """Where speech was found, up to the end of what was used; null where the model has no speech detector and takes the
+    clip as it is."""
+    speech_s: float | None = None
+    """Seconds of speech; null where `speech` is."""
+    used: Span | None = None
+    """From the first to the last sample that the model judged; null without speech."""
 
 
 class ModelName(_Frozen):
@@ -80,7 +110,8 @@ class Answer(_Frozen):
     """From the audio, on the manifest's `scale`: low is calm, high is excited. Null without audio."""
     valence: float | None
     """From the transcript, on the manifest's `scale`: low is negative, high is positive. Null without a transcript."""
-    emotion: Emotion
+    emotion: Emotion | None
+    """Null where there is nothing to judge: audio without speech, and no transcript."""
     modalities: list[Modality]
     """The modalities that the emotion was judged from."""
     audio: AudioInfo | None

@@ -7,6 +7,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,6 +71,9 @@ def _serve(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     if not options.files and options.transcript is None:
         return _fail("Give a FILE, a --transcript, or both.", code=2)
+    if options.transcript is not None and not _is_text(options.transcript):
+        encoding = sys.getfilesystemencoding().upper()
+        return _fail(f"The --transcript is not {encoding}; set the terminal to UTF-8, or convert the text.")
     from tqdm import tqdm
 
     from .engine.load import load_model
@@ -83,7 +87,7 @@ def _predict(options: argparse.Namespace) -> int:
     for path in progress:
         try:
             with _opened(path) as audio:
-                answer = predict(model, settings, audio, options.transcript)
+                answer = predict(model, settings, audio, options.transcript, channel=options.channel)
         except (MaeumError, OSError) as error:
             code = error.code if isinstance(error, MaeumError) else "file_unreadable"
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -157,6 +161,12 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", parents=[model], help="predict from audio files, without a server")
     predict.add_argument("files", nargs="*", type=Path, metavar="FILE", help="audio files, one utterance each")
     predict.add_argument("--transcript", metavar="T", help="transcript of every FILE, or of an utterance without audio")
+    predict.add_argument(
+        "--channel",
+        type=_channel,
+        metavar="C",
+        help="channel of every FILE to judge, from 0, or mix (default: mix)",
+    )
     predict.add_argument("--json", action="store_true", help="print one JSON object per line")
     predict.set_defaults(command=_predict)
 
@@ -172,6 +182,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _model_options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("model_store", "model", "precision", "provider")}
+
+
+def _is_text(argument: str) -> bool:
+    """Whether `argument` was in the encoding that Python decodes arguments with; it keeps other bytes as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
+def _channel(text: str) -> int | None:
+    if text == "mix":
+        return None
+    if not re.fullmatch("[0-9]{1,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither mix nor a number from 0")
+    return int(text)
 
 
 @contextmanager
@@ -195,8 +218,9 @@ def _as_text(path: Path | None, answer: "Answer", scale: tuple[float, float]) ->
         lines.append(f"  arousal  {answer.arousal:.2f}  ({low:g} calm to {high:g} excited)")
     if answer.valence is not None:
         lines.append(f"  valence  {answer.valence:.2f}  ({low:g} negative to {high:g} positive)")
-    ordered = sorted(answer.emotion.probabilities.items(), key=lambda item: -item[1])
-    lines.append("  emotion  " + ", ".join(f"{label} {probability:.0%}" for label, probability in ordered))
+    if answer.emotion is not None:
+        ordered = sorted(answer.emotion.probabilities.items(), key=lambda item: -item[1])
+        lines.append("  emotion  " + ", ".join(f"{label} {probability:.0%}" for label, probability in ordered))
     lines += [f"  warning  {warned.detail}" for warned in answer.warnings]
     return "\n".join(lines)
 

@@ -27,6 +27,7 @@ MaeumError
 │       ├── AudioEmpty               audio_empty
 │       ├── AudioTooLong             audio_too_long
 │       ├── AudioTooManyChannels     audio_too_many_channels
+│       ├── ChannelMissing           channel_missing
 │       └── AudioTooCostly           audio_too_costly
 ├── ServiceError             the service failed, or cannot answer yet
 │   ├── NotReady             not_ready
@@ -196,6 +197,11 @@ class AudioTooLong(AudioError):
 class AudioTooManyChannels(AudioError):
     code, status, title = "audio_too_many_channels", 422, "The audio has too many channels"
     sentence = "Send the channel with the speaker, or mix the channels down to one."
+
+
+class ChannelMissing(AudioError):
+    code, status, title = "channel_missing", 422, "The audio has no such channel"
+    sentence = "Channels count from 0, which is the left one; send `mix`, or leave `channel` out, to use them all."
 
 
 class AudioTooCostly(AudioError):

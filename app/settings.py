@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     """Seconds that a request may take to arrive in full."""
 
     max_transcript_characters: int = Field(2000, ge=1)
-    """Longest transcript, before cleaning. Models use far less; a longer one is a mistake."""
+    """Longest transcript, in characters of composed Hangul (NFC). Models use far less; a longer one is a mistake."""
 
     max_duration_s: float = Field(600, gt=0)
     """Longest clip in seconds. An utterance lasts a few; up to this limit an answer reports the true length of a

@@ -1,4 +1,8 @@
-"""A transcript to token ids for the text graph: cleaned, then encoded. Serving and training share it.
+"""A transcript to token ids for the text graph: normalised, cleaned, encoded. Serving and training share it.
+
+Normalising gives the same letters the same code points: macOS decomposes Hangul (NFD), old systems have half-width
+forms, copied text brings invisible characters, editors end lines in four ways. It goes no further, as NFKC would, which
+makes ㅋㅋ and ㅠㅠ, that Koreans type, leading consonants and vowels that nobody types.
 
 Cleaning removes the tags of KEMDy20's transcribers: `c/ n/ N/ u/ l/ b/` for pauses and noises between words; after a
 word `*` (partly understood), `+` (stammered) or `/` (a filler). It changes nothing else. The published system also
@@ -11,12 +15,38 @@ removed.
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
+
+# Neither seen nor spoken: controls, marks of direction, zero-width signs, soft hyphens, variation selectors, and the
+# fillers inside a syllable.
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e01ef]+"
+)
+# They look like a space: the fillers between syllables, and braille without dots. Sent where a form demands some text.
+_BLANK = re.compile("[\u3164\uffa0\u2800]")
+
+
+def _plain(first: int, last: int) -> dict[int, int]:
+    """What Unicode says that each form from `first` to `last` stands for."""
+    stands_for = {form: unicodedata.decomposition(chr(form)) for form in range(first, last + 1)}
+    return {form: int(plain.split()[1], 16) for form, plain in stands_for.items() if plain}
+
+
+_HALF_WIDTH_JAMO = _plain(0xFFA1, 0xFFDC)  # ﾻ to ㅅ
+_LONE_JAMO = {part: jamo for jamo, part in _plain(0x3131, 0x3163).items()}  # ᄏ, where no vowel follows, to ㅋ
+
+_HANGUL = re.compile("[가-힣ㄱ-ㆎ]")
+# A letter of Latin or Cyrillic script tells a third of what a syllable of Hangul does, roughly.
+_SHORT_LETTERS = re.compile("[A-Za-zÀ-ԯ]")
+_SHORT_LETTER = 1 / 3
+_MIN_HANGUL = 0.15
 
 # Next to a Latin letter, a digit or a sign of a URL, `n/` is part of something longer.
 _NOISE = r"(?<![A-Za-z0-9/_@~=-])(?<![A-Za-z0-9]\.)(?:[cnNulb]/)+(?![A-Za-z0-9/])"
@@ -27,13 +57,31 @@ _MARKS = ("*", "+", "/")
 _PUNCTUATION = (".", ",", "?", "!", "…")
 
 
-def clean_transcript(text: str) -> str:
-    """`text` without KEMDy20's tags and the gaps they leave. Blank if it held nothing else.
+def normalised(text: str) -> str:
+    """`text` with one spelling for what looks the same: composed (NFC), without invisible characters, with the jamo of
+    a keyboard, one space for any white space between words and none at either end. Empty if nothing is left.
 
     Idempotent. Lone surrogates become U+FFFD, since no tokenizer accepts them.
     """
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _without_lone_marks(_AFTER_WORD.sub("", _without_noises(whole)))
+    seen = _BLANK.sub(" ", _INVISIBLE.sub("", whole)).translate(_HALF_WIDTH_JAMO)
+    return " ".join(unicodedata.normalize("NFC", seen).translate(_LONE_JAMO).split())
+
+
+def clean_transcript(text: str) -> str:
+    """`text` normalised, without KEMDy20's tags and the gaps they leave. Empty if it held nothing else. Idempotent."""
+    return _without_lone_marks(_AFTER_WORD.sub("", _without_noises(normalised(text))))
+
+
+def is_korean(text: str) -> bool:
+    """Whether the model, which reads Korean, can make something of `text`, which is normalised.
+
+    English names and quotations in a Korean sentence are no doubt; a text without Hangul is, whatever it has instead.
+    """
+    hangul = len(_HANGUL.findall(text))
+    short = len(_SHORT_LETTERS.findall(text))
+    letters = sum(map(str.isalpha, text)) - short + _SHORT_LETTER * short
+    return hangul > 0 and hangul >= _MIN_HANGUL * letters
 
 
 def _without_noises(text: str) -> str:

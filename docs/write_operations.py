@@ -37,8 +37,16 @@ CONSTANTS = (
     ),
     ("app.audio.decode.MIN_SAMPLE_RATE", "Hz", "The lowest rate of a clip. Below it `audio_undecodable`."),
     ("app.audio.decode.MAX_SAMPLE_RATE", "Hz", "The highest rate of a clip. Above it `audio_undecodable`."),
-    ("app.pipeline.SHORT_S", "s", "A shorter clip is answered with the warning `audio_too_short`."),
-    ("app.pipeline.SILENT_PEAK", "of full scale", "A quieter clip is answered with the warning `audio_silent`."),
+    (
+        "app.pipeline.SHORT_S",
+        "s",
+        "A shorter clip is answered with the warning `audio_little_speech`, by a model without a speech detector.",
+    ),
+    (
+        "app.hearing.SILENT_PEAK",
+        "of full scale",
+        "A quieter clip is not judged (warning `audio_no_speech`), by a model without a speech detector.",
+    ),
     ("app.store.remote.MANIFEST_BYTES", "bytes", "A version's manifest at an address. Past it `model_corrupt`."),
 )
 

@@ -48,11 +48,21 @@ class AudioEncoderConfig(_Frozen):
     feed_forward: int = Field(1536, ge=1)
 
 
+class SpeechConfig(_Frozen):
+    """How speech is found. The network gets the speech alone, in training and in serving."""
+
+    detector: str = Field(description="Silero's sequence graph, a file NAME.onnx with its licence in NAME.LICENSE.md")
+    least_s: float = Field(0.5, gt=0, description="Seconds of speech, of which fewer are answered with a warning")
+
+
 class AudioConfig(_Frozen):
     """The audio network, on mels and convolutions as published, or on a pretrained encoder."""
 
     encoder: Annotated[AudioEncoderConfig | None, BeforeValidator(lambda value: value or None)] = Field(
         None, description="A Whisper encoder instead of mels and convolutions; none if empty"
+    )
+    speech: Annotated[SpeechConfig | None, BeforeValidator(lambda value: value or None)] = Field(
+        None, description="How speech is found; if empty, clips are taken as they are, as published"
     )
     channels: tuple[int, int] = (8, 24)
     block: BlockConfig = BlockConfig(layers=7)

@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,9 +18,9 @@ import soundfile
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ..errors import AudioEmpty, AudioTooLong, AudioTooManyChannels, AudioUndecodable
+from ..errors import AudioEmpty, AudioTooLong, AudioTooManyChannels, AudioUndecodable, ChannelMissing
 from . import libav
-from .level import to_mono, within_full_scale
+from .channels import Mono, to_mono
 from .sniff import Container, skip_id3, sniff
 from .wav import read_wav
 
@@ -61,38 +61,43 @@ _DEFAULT = Limits()
 class Clip:
     """A decoded clip.
 
-    `samples`: float32 [samples], mono, 16 kHz, finite, within -1..1, contiguous. The rest describes the file:
-    `duration_s` of everything that could be decoded, `sample_rate` in Hz, `channels`.
+    `samples`: float32 [samples], mono, 16 kHz, finite, contiguous; those of a float file may exceed -1..1. The
+    rest describes the file: `duration_s` of everything that could be decoded, `sample_rate` in Hz, `channels`.
+    `channel` is the one that the samples are of, from 0, or None for a mix; `channels_differ` whether a mix joins
+    different sounds.
     """
 
     samples: NDArray[np.float32]
     duration_s: float
     sample_rate: int
     channels: int
+    channel: int | None = None
+    channels_differ: bool = False
 
 
-def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
+def decode(data: bytes, limits: Limits = _DEFAULT, channel: int | None = None) -> Clip:
     """Decodes a file of any rate: WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, MP4 and ADTS (AAC),
     WebM (Opus, Vorbis), AMR.
 
-    Channels are averaged and resampled by soxr (HQ); a clip that exceeds full scale is divided by its peak. The same
-    bytes give the same samples.
+    `channel`, from 0, is taken alone; None joins all as `app.audio.channels` does. The result is resampled by soxr
+    (HQ). The same bytes give the same samples.
 
-    Raises AudioFormatUnsupported, AudioUndecodable, AudioEmpty, AudioTooLong, AudioTooManyChannels,
+    Raises AudioFormatUnsupported, AudioUndecodable, AudioEmpty, AudioTooLong, AudioTooManyChannels, ChannelMissing,
     AudioTooCostly.
     """
     if not data:
         raise AudioEmpty
     with _interrupted_later():
-        sample_rate, channels, mono = _mono(skip_id3(data), limits)
+        sample_rate, channels, joined = _mono(skip_id3(data), limits, channel)
+    mono = joined.samples
     samples = mono if sample_rate == SAMPLE_RATE else soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
     if len(samples) == 0:
         raise AudioEmpty
     # Resampling keeps every value that is not finite, and near the largest float makes more.
     if not np.isfinite(samples).all():
         raise AudioUndecodable("The file holds samples that are not numbers (NaN or infinity).")
-    samples = np.ascontiguousarray(within_full_scale(samples), dtype=np.float32)
-    return Clip(samples, len(mono) / sample_rate, sample_rate, channels)
+    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    return Clip(samples, len(mono) / sample_rate, sample_rate, channels, joined.channel, joined.differ)
 
 
 @contextmanager
@@ -111,27 +116,38 @@ def _interrupted_later() -> Iterator[None]:
             before(*came[0])
 
 
-def _mono(data: bytes, limits: Limits) -> tuple[int, int, NDArray[np.float32]]:
-    """The rate in Hz, the number of channels and their mean. Raises as `decode`."""
+def _mono(data: bytes, limits: Limits, channel: int | None) -> tuple[int, int, Mono]:
+    """The rate in Hz, the number of channels, and `channel` or all of them joined. Raises as `decode`."""
     container = sniff(data)
     blocks = libav.read_blocks(data, container) if container in libav.FORMATS else _read_blocks(data, container, limits)
     sample_rate = channels = frames = max_frames = 0
-    mono: list[NDArray[np.float32]] = []
+    kept: list[NDArray[np.float32]] = []
     with closing(blocks):
         for block_rate, block in blocks:
-            if not mono:
+            if not kept:
                 sample_rate, channels = block_rate, block.shape[1]
                 _check(sample_rate, channels, limits)
+                check_channel(channel, channels)
                 max_frames = int(min(limits.max_decoded_bytes // (4 * channels), limits.max_duration_s * sample_rate))
             elif (block_rate, block.shape[1]) != (sample_rate, channels):
                 raise AudioUndecodable("The file changes its sample rate or its channels midway.")
             frames += len(block)
             if frames > max_frames:
                 raise AudioTooLong(f"The clip is longer than {max_frames / sample_rate:.0f} s. {AudioTooLong.sentence}")
-            mono.append(to_mono(block))  # the caller refuses what is not finite
+            kept.append(block if channel is None else block[:, channel : channel + 1].copy())
     if not frames:
         raise AudioEmpty
-    return sample_rate, channels, np.concatenate(mono)
+    samples = np.concatenate(kept)
+    kept.clear()  # or a long clip would be in memory three times
+    joined = to_mono(samples, sample_rate)  # the caller refuses what is not finite
+    return sample_rate, channels, joined if channel is None else replace(joined, channel=channel)
+
+
+def check_channel(channel: int | None, channels: int) -> None:
+    """Raises ChannelMissing for a `channel` that is not one of `channels`."""
+    if channel is not None and not 0 <= channel < channels:
+        had = "one channel, channel 0" if channels == 1 else f"the channels 0 to {channels - 1}"
+        raise ChannelMissing(f"Channel {channel} was asked for, and the audio has {had}. {ChannelMissing.sentence}")
 
 
 def _check(sample_rate: int, channels: int, limits: Limits) -> None:

@@ -1,4 +1,4 @@
-"""Channels and level: channels to mono, an offset removed, a clip that exceeds full scale back within it."""
+"""Level: an offset removed, a clip that exceeds full scale back within it, and the level that a detector wants."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +7,6 @@ _PART = 160  # samples, 10 ms: every pulse of a voice has its peak in one
 _SUSTAINED = 3  # parts: a syllable lasts longer, a click and a wild value of a float file do not
 _LEVEL = 0.5  # of full scale
 _MAX_GAIN = 100.0  # 40 dB; more would raise the steps of 16 bits to noise
-
-
-def to_mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of the channels: float32 [frames, channels] to [frames]. Huge floats may overflow to infinity."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono: NDArray[np.float32] = block.mean(axis=1, dtype=np.float32)
-    return mono
 
 
 def within_full_scale(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -32,7 +25,7 @@ def without_offset(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def detectable(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`samples` [samples] as a speech detector hears them best: without offset, the loudest 30 ms at half of full scale.
+    """`samples` [samples] as a speech detector needs them: without offset, the loudest 30 ms at half of full scale.
 
     A shorter peak is clipped: it does not set the level.
     """
@@ -41,4 +34,5 @@ def detectable(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     peaks = np.abs(padded.reshape(-1, _PART)).max(axis=1)
     level = float(np.lib.stride_tricks.sliding_window_view(peaks, _SUSTAINED).min(axis=1).max())
     gain = min(_MAX_GAIN, _LEVEL / level) if level > 0 else 1.0
-    return np.clip(centred * np.float32(gain), -1.0, 1.0)
+    louder: NDArray[np.float32] = np.clip(centred * np.float32(gain), -1.0, 1.0)
+    return louder

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
 from ..errors import AudioTooCostly, AudioUndecodable, DecoderUnavailable
-from .decode import Clip, Limits
+from .decode import Clip, Limits, check_channel
 from .process import DecoderProcess, Ended, Reason
 
 
@@ -51,14 +51,15 @@ class Decoders:
         for _ in range(self._places.qsize()):
             self._places.put(self._places.get() or self._try_start())
 
-    async def decode(self, data: bytes) -> Clip:
+    async def decode(self, data: bytes, channel: int | None = None) -> Clip:
         """As `app.audio.decode.decode`, in another process. Cancelled while it waits, it never begins.
 
         Raises AudioError, DecoderUnavailable.
         """
         if self._closed:
             raise DecoderUnavailable
-        future = self._threads.submit(self._decode, data)
+        check_channel(channel, self._limits.max_channels)
+        future = self._threads.submit(self._decode, data, channel)
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return await asyncio.wrap_future(future)
@@ -74,7 +75,7 @@ class Decoders:
             worker.end()
         self._workers.clear()
 
-    def _decode(self, data: bytes) -> Clip:
+    def _decode(self, data: bytes, channel: int | None) -> Clip:
         worker = self._places.get()
         crashes = failed_starts = 0
         try:
@@ -89,7 +90,7 @@ class Decoders:
                         raise DecoderUnavailable from None
                     continue
                 try:
-                    return worker.decode(data)
+                    return worker.decode(data, channel)
                 except Ended as ended:
                     worker, crashes = self._replace(worker, ended.reason), crashes + 1
                     if ended.reason != "died":

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import AudioError, AudioUndecodable
 from .decode import SAMPLE_RATE, Clip, Limits
-from .worker import EXHAUSTED, READY, REPLY, REQUEST, SAMPLES, main
+from .worker import EXHAUSTED, MIX, READY, REPLY, REQUEST, SAMPLES, main
 
 Reason = Literal["died", "timeout", "memory"]
 
@@ -79,15 +79,15 @@ class DecoderProcess:
             self._read(len(READY), time.monotonic() + _START_S)
             self._ready = True
 
-    def decode(self, data: bytes) -> Clip:
+    def decode(self, data: bytes, channel: int | None) -> Clip:
         """Raises AudioError, Ended."""
         deadline = time.monotonic() + self._timeout_s + _LATER_S
         try:
-            self._write(REQUEST.pack(len(data)), deadline)
+            self._write(REQUEST.pack(len(data), MIX if channel is None else channel), deadline)
             self._write(data, deadline)
         except BrokenPipeError:
             pass  # it may have answered before it ended
-        size, kind, duration_s, sample_rate, channels = REPLY.unpack(self._read(REPLY.size, deadline))
+        size, kind, *about = REPLY.unpack(self._read(REPLY.size, deadline))
         if kind == EXHAUSTED:
             raise Ended("memory")
         if size > self._max_reply_bytes or (kind == SAMPLES and size % 4):
@@ -95,10 +95,11 @@ class DecoderProcess:
         body = self._read(size, deadline)
         if kind == SAMPLES:
             samples = np.frombuffer(body, dtype=np.float32)
+            duration_s, sample_rate, channels, taken, differ = about
             # A file may have taken the process over, and others' requests share its metrics: its values are checked.
             if not (0 <= duration_s < math.inf and np.isfinite(samples).all()):
                 raise Ended("died")
-            return Clip(samples, duration_s, sample_rate, channels)
+            return Clip(samples, duration_s, sample_rate, channels, None if taken == MIX else taken, differ)
         code, _, sentence = body.decode(errors="replace").partition("\n")
         raise _ERRORS.get(code, AudioUndecodable)(sentence)
 

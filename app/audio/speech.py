@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from .decode import SAMPLE_RATE
 
-FRAME = 512  # samples per probability
 # Speech begins at the first and ends below the second probability, as in Silero's own reading of its detector.
 ONSET, OFFSET = 0.5, 0.35
-SHORTEST = 3  # frames, 0.1 s: shorter than a syllable, so a click or a breath
+SHORTEST = SAMPLE_RATE // 20  # samples: shorter than a syllable, so a click or a breath
 # Kept on both sides: soft beginnings and endings lie there. A pause of twice this length stays whole.
 MARGIN = SAMPLE_RATE // 10
 
@@ -23,19 +22,20 @@ class Segment(NamedTuple):
     end: int
 
 
-def segments(probabilities: NDArray[np.float32], samples: int) -> list[Segment]:
-    """The speech in a clip of `samples` samples, of which each probability tells `FRAME`. In order, without overlaps.
+def segments(probabilities: NDArray[np.float32], frame: int, samples: int) -> list[Segment]:
+    """The speech in a clip of `samples` samples, one probability for each `frame` of them. In order, without overlaps.
 
     A pause of up to twice `MARGIN` does not divide a segment.
     """
     found: list[Segment] = []
     start: int | None = None
-    for frame, probability in enumerate([*probabilities.tolist(), 0.0]):
+    for number, probability in enumerate([*probabilities.tolist(), 0.0]):
+        at = min(number * frame, samples)
         if start is None and probability >= ONSET:
-            start = frame
+            start = at
         elif start is not None and probability < OFFSET:
-            if frame - start >= SHORTEST:
-                _append(found, Segment(start * FRAME, min(frame * FRAME, samples)))
+            if at - start >= SHORTEST:
+                _append(found, Segment(start, at))
             start = None
     return found
 

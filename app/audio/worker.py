@@ -14,10 +14,12 @@ from typing import BinaryIO
 from ..errors import AudioError
 from .decode import Limits, decode
 
-# A request: the length of the file, then the file.
-REQUEST = struct.Struct("<Q")
-# A reply: the length of its body, the kind of its body, duration_s, sample_rate, channels; then the body.
-REPLY = struct.Struct("<QBdII")
+# A request: the length of the file and the channel, then the file.
+REQUEST = struct.Struct("<Qi")
+MIX = -1  # in place of a channel
+# A reply: the length of its body, the kind of its body, duration_s, sample_rate, channels, channel and whether the
+# channels differ; then the body.
+REPLY = struct.Struct("<QBdIIi?")
 SAMPLES = 0  # float32
 REFUSED = 1  # a code and a sentence, separated by a line end
 EXHAUSTED = 2  # no body, and the process ends: fragmented memory is not given back
@@ -46,25 +48,31 @@ def main() -> None:
 def serve(source: BinaryIO, sink: BinaryIO, limits: Limits, timeout_s: float) -> None:
     """Answers one file after another, until the input ends or memory runs out."""
     while len(head := source.read(REQUEST.size)) == REQUEST.size:
-        (size,) = REQUEST.unpack(head)
+        size, channel = REQUEST.unpack(head)
         # Kills a decoder that hangs in C, even if the service is gone.
         signal.setitimer(signal.ITIMER_REAL, timeout_s)
         try:
             data = source.read(size)
             if len(data) < size:
                 return
-            clip = decode(data, limits)
+            clip = decode(data, limits, None if channel == MIX else channel)
         except AudioError as error:
             body = f"{error.code}\n{error}".encode()
-            _write(sink, REPLY.pack(len(body), REFUSED, 0, 0, 0) + body)
+            _write(sink, _head(len(body), REFUSED) + body)
         except (MemoryError, ImportError):  # a library that is loaded on first use may lack the memory
-            _write(sink, REPLY.pack(0, EXHAUSTED, 0, 0, 0))
+            _write(sink, _head(0, EXHAUSTED))
             return
         else:
-            samples = clip.samples
-            _write(sink, REPLY.pack(samples.nbytes, SAMPLES, clip.duration_s, clip.sample_rate, clip.channels))
-            _write(sink, samples.data.cast("B"))
+            taken = MIX if clip.channel is None else clip.channel
+            about = (clip.duration_s, clip.sample_rate, clip.channels, taken, clip.channels_differ)
+            _write(sink, REPLY.pack(clip.samples.nbytes, SAMPLES, *about))
+            _write(sink, clip.samples.data.cast("B"))
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _head(size: int, kind: int) -> bytes:
+    """The head of a reply without samples."""
+    return REPLY.pack(size, kind, 0, 0, 0, MIX, False)
 
 
 def _write(sink: BinaryIO, data: bytes | memoryview) -> None:

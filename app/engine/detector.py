@@ -7,10 +7,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ..audio.speech import FRAME
 from ..errors import InferenceFailed, ModelCorrupt
 from .session import session_options
 
+FRAME = 512  # samples of a probability: 32 ms
 CONTEXT = 64  # samples before a frame that the detector takes with it
 BLOCK = 512  # frames per call: the samples of a long clip are not copied all at once
 _STATE = (1, 1, 128)
@@ -18,10 +18,11 @@ _INPUTS, _OUTPUTS = ["input", "h", "c"], ["speech_probs", "hn", "cn"]
 
 
 class SpeechDetector:
-    """Silero VAD as a sequence graph (`silero_vad_16k_sequence.onnx` of silero-vad 6). Safe to share between threads."""
+    """Silero VAD as a sequence graph, `silero_vad_16k_sequence.onnx` of silero-vad 6. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
         """Raises ModelCorrupt where `path` is no such graph."""
+        self._path = path
         file = "/".join(path.parts[-3:])
         try:
             # One thread: clips are prepared side by side, and the recurrent part gains nothing from more.
@@ -33,6 +34,10 @@ class SpeechDetector:
         )
         if (inputs, outputs) != (_INPUTS, _OUTPUTS):
             raise ModelCorrupt(f"{file} is not Silero's sequence graph: it takes {', '.join(inputs)}.")
+        next(self.probabilities(np.zeros(FRAME, dtype=np.float32)))  # the first run takes longer
+
+    def __reduce__(self) -> tuple[type["SpeechDetector"], tuple[Path]]:
+        return SpeechDetector, (self._path,)  # for the workers of a data loader: a session cannot be sent
 
     def probabilities(self, waveform: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Yields the probabilities of the frames of `waveform` [samples], mono 16 kHz, -1..1, in blocks of `BLOCK`.

@@ -12,6 +12,7 @@ from ..store.manifest import Manifest
 from ..store.remote import RemoteStore, is_address
 from ..store.versions import find_version, load_manifest, verify
 from ..text import TextTokenizer
+from .detector import SpeechDetector
 from .engine import Engine, ModelInput, Prediction
 from .session import Device
 from .shapes import Buckets
@@ -21,7 +22,9 @@ Predict = Callable[[Sequence[ModelInput]], list[Prediction]]
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded version. Each of its `runners` gives one prediction for each input of a batch; all may run at once."""
+    """A loaded version. Each of its `runners` gives one prediction for each input of a batch; all may run at once.
+    `detector` finds speech; None where the version takes a clip as it is.
+    """
 
     manifest: Manifest
     card: str
@@ -29,6 +32,7 @@ class Model:
     runners: Sequence[Predict]
     precision: Precision
     provider: Provider
+    detector: SpeechDetector | None
 
     @property
     def predict(self) -> Predict:
@@ -55,7 +59,9 @@ def load_model(settings: Settings) -> Model:
         engine.warm_up()
     card = (folder / manifest.card.file).read_text(encoding="utf-8")
     runners = [engine.predict for engine in engines for _ in range(engine.concurrency)]
-    return Model(manifest, card, tokenizer, runners, precision, settings.provider)
+    detection = manifest.audio.speech
+    detector = SpeechDetector(folder / detection.detector.file) if detection else None
+    return Model(manifest, card, tokenizer, runners, precision, settings.provider, detector)
 
 
 def _find(settings: Settings) -> tuple[Path, Manifest]:

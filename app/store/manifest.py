@@ -32,6 +32,14 @@ class StoredFile(_Frozen):
     bytes: int = Field(ge=1)
 
 
+class SpeechDetection(_Frozen):
+    """The audio graph gets the speech of a clip alone: it was trained so."""
+
+    detector: StoredFile = Field(description="Silero VAD's sequence graph")
+    license: StoredFile = Field(description="The detector's licence")
+    least_s: float = Field(gt=0, description="Seconds of speech, of which fewer are too little to rely on")
+
+
 class AudioInput(_Frozen):
     """The input of the audio graph: mono float32, -1..1."""
 
@@ -41,6 +49,9 @@ class AudioInput(_Frozen):
     whole_clip: bool = Field(
         False,
         description="The graph takes a longer clip whole, as its loudest value sets the level, and cuts it",
+    )
+    speech: SpeechDetection | None = Field(
+        None, description="How speech is found; null where the graph was trained on clips as they are"
     )
 
     @property
@@ -120,4 +131,6 @@ class Manifest(_Frozen):
     def files(self) -> list[StoredFile]:
         """Every file of the version except the manifest itself."""
         graphs = [stored for by_name in self.graphs.values() for stored in by_name.values()]
-        return [*graphs, self.text.tokenizer, self.card, *([self.weights] if self.weights else [])]
+        speech = self.audio.speech
+        detection = [speech.detector, speech.license] if speech else []
+        return [*graphs, self.text.tokenizer, *detection, self.card, *([self.weights] if self.weights else [])]

@@ -16,7 +16,7 @@ _EXAMPLE: dict[str, Any] = {
         "probabilities": {"neutral": 0.18, "sad": 0.09, "happy": 0.03, "surprise": 0.08, "angry": 0.62},
     },
     "modalities": ["audio", "text"],
-    "audio": {"duration_s": 2.1, "sample_rate": 44100, "channels": 2},
+    "audio": {"duration_s": 2.1, "sample_rate": 44100, "channels": 2, "channel": "mix"},
     "model": {"name": "starter", "version": "0.1.0"},
     "warnings": [],
     "timing_ms": {"decode": 4.2, "queue": 0.1, "inference": 31.5},

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from app.audio.decode import decode
 from app.engine.engine import ModelInput
 from app.engine.load import Model, load_model
+from app.hearing import hear
 from app.settings import Settings
 from app.text import clean_transcript
 
@@ -31,9 +32,11 @@ _loaded: list[tuple[Model, list[ModelInput]]] = []  # in the engine's own proces
 
 def _load(settings: Settings, spoken: list[tuple[bytes, str]]) -> None:
     model = load_model(settings)
-    taken = model.manifest.audio.taken_samples
     utterances = [
-        ModelInput(decode(file).samples[:taken].copy(), model.tokenizer.encode(clean_transcript(transcript)).ids)
+        ModelInput(
+            hear(decode(file).samples, model.manifest.audio, model.detector).waveform,
+            model.tokenizer.encode(clean_transcript(transcript)).ids,
+        )
         for file, transcript in spoken
     ]
     _loaded[:] = [(model, utterances)]

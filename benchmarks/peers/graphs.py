@@ -15,7 +15,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from app.audio.decode import decode
+from app.engine.detector import SpeechDetector
 from app.engine.shapes import right_pad
+from app.hearing import hear
 from app.store.manifest import GRAPH_NAMES
 from app.store.versions import load_manifest
 from app.text import TextTokenizer, clean_transcript
@@ -44,12 +46,17 @@ class Reader:
     def __init__(self) -> None:
         self.manifest = load_manifest(FOLDER)
         self._tokenizer = TextTokenizer(FOLDER / self.manifest.text.tokenizer.file, self.manifest.text.max_tokens)
+        speech = self.manifest.audio.speech
+        self._detector = SpeechDetector(FOLDER / speech.detector.file) if speech else None
 
     def read(self, audio: bytes, transcript: str) -> Utterance:
         clip = decode(audio)
+        waveform = hear(clip.samples, self.manifest.audio, self._detector).waveform
+        if waveform is None:
+            raise ValueError("the clip holds no speech")
         about = {"duration_s": clip.duration_s, "sample_rate": clip.sample_rate, "channels": clip.channels}
         tokens = self._tokenizer.encode(clean_transcript(transcript))
-        return Utterance(clip.samples[: self.manifest.audio.taken_samples], tokens.ids, about)
+        return Utterance(waveform, tokens.ids, about)
 
 
 class Graphs:

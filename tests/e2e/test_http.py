@@ -88,7 +88,7 @@ def test_both_modalities(client: TestClient, make_speech: MakeSpeech, make_file:
     assert sum(answer["emotion"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert answer["emotion"]["label"] == max(CLASSES, key=answer["emotion"]["probabilities"].__getitem__)
     assert answer["modalities"] == ["audio", "text"]
-    assert answer["audio"] == {"duration_s": 1.5, "sample_rate": 44100, "channels": 2}
+    assert answer["audio"] == {"duration_s": 1.5, "sample_rate": 44100, "channels": 2, "channel": "mix"}
     assert answer["model"] == {"name": "starter", "version": "0.1.0"}
     assert answer["warnings"] == []
     assert set(answer["timing_ms"]) == {"decode", "queue", "inference"}
@@ -147,9 +147,9 @@ def test_tags_in_a_transcript_change_nothing(client: TestClient) -> None:
     [
         (1.0, 1.0, "하", []),
         (2.5, 1.0, None, ["audio_truncated"]),  # the tiny version uses two seconds
-        (1.0, 0.0, None, ["audio_silent"]),
-        (0.1, 1.0, None, ["audio_too_short"]),
-        (0.0001, 0.0, None, ["audio_silent", "audio_too_short"]),
+        (1.0, 0.0, None, ["audio_no_speech"]),
+        (0.1, 1.0, None, ["audio_little_speech"]),
+        (0.0001, 0.0, None, ["audio_no_speech"]),
         (1.0, 1.0, "하" * 30, ["transcript_truncated"]),
         (1.0, 1.0, "n/ b/ *", ["transcript_empty"]),
     ],
@@ -181,7 +181,7 @@ def test_samples_past_the_longest_clip_do_not_count(
 
 def test_an_offset_is_no_sound(client: TestClient, make_file: MakeFile) -> None:
     answer = _predict(client, make_file(np.full(16000, 0.3, dtype=np.float32))).json()
-    assert [warned["code"] for warned in answer["warnings"]] == ["audio_silent"]
+    assert [warned["code"] for warned in answer["warnings"]] == ["audio_no_speech"]
 
 
 @pytest.mark.parametrize(("given", "kept"), [("abc-1.2_3", True), ("a" * 65, False), ("a b", False), ("<x>", False)])

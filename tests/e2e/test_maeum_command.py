@@ -48,7 +48,7 @@ def test_predict_prints_one_json_object_a_line(here: Path, capsys: pytest.Captur
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["file"], second["file"]) == ("a.wav", "c.wav")
     assert first["arousal"] == second["arousal"] and first["valence"] is None
-    assert first["audio"] == {"duration_s": 1.0, "sample_rate": 16000, "channels": 1}
+    assert first["audio"] == {"duration_s": 1.0, "sample_rate": 16000, "channels": 1, "channel": "mix"}
 
 
 def test_a_bad_file_does_not_keep_the_others(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,6 +75,33 @@ def test_a_transcript_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["predict", "--transcript", "정말 고마워요", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["file"] is None and answer["arousal"] is None and answer["modalities"] == ["text"]
+
+
+def test_a_transcript_in_another_encoding_is_refused(here: Path) -> None:
+    for locale in ("C.UTF-8", "C", "POSIX"):
+        told = subprocess.run(
+            [MAEUM, "predict", "a.wav", "--transcript", "정말 고마워요".encode("euc-kr")],
+            env=os.environ | {"LC_ALL": locale},
+            capture_output=True,
+            text=True,
+        )
+        assert (told.returncode, told.stdout) == (1, "")
+        assert told.stderr == "maeum: The --transcript is not UTF-8; set the terminal to UTF-8, or convert the text.\n"
+
+
+def test_a_channel_can_be_judged_alone(
+    here: Path, make_speech: MakeSpeech, make_file: MakeFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "call.wav").write_bytes(make_file(np.stack([make_speech(1.0), make_speech(1.0, seed=4)], axis=1)))
+    for asked, used in (("mix", "mix"), ("0", 0), ("1", 1)):
+        assert main(["predict", "call.wav", "--channel", asked, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["audio"]["channel"] == used
+    assert main(["predict", "call.wav", "--channel", "2"]) == 1
+    assert "maeum: call.wav: channel_missing: Channel 2 was asked for" in capsys.readouterr().err
+    for wrong in ("left", "-1", "1.0", "²", "99999999999999999999"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["predict", "call.wav", f"--channel={wrong}"])
+        assert "is neither mix nor a number from 0" in capsys.readouterr().err
 
 
 def test_a_blank_transcript_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ ROOMS = {
         ("service",),
         ("conversation", "transcriber"),
         ("pipeline",),
+        ("hearing",),
         ("audio", "engine"),
         ("telemetry",),
         ("store",),

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.text import clean_transcript
 
 from ..data.utterance import Split, Utterance
-from .files import BrokenFileError, duration_s
+from .files import BrokenFileError, Names, duration_s
 from .labels import MEAN_AROUSAL
 from .tally import Report, require_file
 
@@ -46,10 +46,12 @@ def read_korean_speech(folder: Path, report: Report, test: Collection[str] = ())
 def _rows(folder: Path, report: Report) -> Iterator[tuple[dict[str, str], Path, float]]:
     """The rows of metadata.csv with readable audio, and the path and seconds of that audio."""
     path = require_file(folder / "metadata.csv", "the utterances of the corpus")
+    names = Names()
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             audio = folder / row["file"]
             try:
+                audio = names.find(folder, row["file"])
                 seconds = duration_s(audio)
             except BrokenFileError as error:
                 report.problem("undecodable" if audio.exists() else "missing audio", str(error))

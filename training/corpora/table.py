@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
-from app.text import clean_transcript
+from app.text import clean_transcript, normalised
 
 from ..data.utterance import Split, Utterance
-from .files import BrokenFileError, duration_s, read_text
+from .files import BrokenFileError, Names, duration_s, read_text
 from .labels import CLASSES, emotion_of
 from .splits import group_split
 from .tally import CorpusError, Report, require_file
@@ -56,9 +56,10 @@ class Row(NamedTuple):
 def read_table(path: Path, report: Report, *, classes: Literal[5, 7] = 5) -> Iterator[Utterance]:
     """The utterances of the table at `path`, UTF-8 or cp949, with a header, separated by tabs or by commas.
 
-    `audio` is absolute or relative to the table's folder; `arousal` and `valence` are 1..5. Without a column `split`,
-    10 % of the speakers validate and 10 % test (or of the sessions, or of the rows, if speakers are not given). An
-    unusable row is named in `report` by its line and skipped. Raises CorpusError if the table cannot be read.
+    `audio` is absolute or relative to the table's folder, and must be a file that the service takes; `arousal` and
+    `valence` are 1..5. Without a column `split`, 10 % of the speakers validate and 10 % test (or of the sessions, or of
+    the rows, if speakers are not given). An unusable row is named in `report` by its line and skipped. Raises
+    CorpusError if the table cannot be read.
     """
     path = require_file(path.resolve(), "the table")
     header, rows = _read(path)
@@ -67,9 +68,10 @@ def read_table(path: Path, report: Report, *, classes: Literal[5, 7] = 5) -> Ite
             report.leave_out("column not read", column)
     usable: list[tuple[Row, Utterance]] = []
     seen: set[str] = set()
+    names = Names()
     for row in rows:
         try:
-            utterance = _utterance(path, row)
+            utterance = _utterance(path, row, names)
             if utterance.id in seen:
                 raise RowError(f"id {utterance.id} is used before")
         except (RowError, BrokenFileError) as error:
@@ -100,7 +102,7 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
     try:
         header = [name.strip().lower() for name in next(table, [])]
         for cells in table:
-            named = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
+            named = {name: _cell(name, cell) for name, cell in zip(header, cells, strict=False) if normalised(cell)}
             if any(cell.strip() for cell in cells):
                 rows.append(Row(table.line_num, named, len(cells) > len(header)))
     except csv.Error as error:
@@ -115,7 +117,12 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
     return header, rows
 
 
-def _utterance(path: Path, row: Row) -> Utterance:
+def _cell(column: str, cell: str) -> str:
+    """A name that is typed in two ways is one speaker. Files are found in either, and transcripts kept as they are."""
+    return cell.strip() if column in INPUTS else normalised(cell)
+
+
+def _utterance(path: Path, row: Row, names: Names) -> Utterance:
     if row.too_long:
         raise RowError("more cells than the header has; a comma inside a cell needs quotation marks around it")
     cells = row.cells
@@ -123,7 +130,7 @@ def _utterance(path: Path, row: Row) -> Utterance:
         raise RowError("neither audio nor transcript")
     if set(cells).isdisjoint(TARGETS):
         raise RowError("neither emotion nor arousal nor valence")
-    audio = path.parent / cells["audio"] if "audio" in cells else None
+    audio = names.find(path.parent, cells["audio"]) if "audio" in cells else None
     raw = cells.get("transcript")
     transcript = clean_transcript(raw) if raw else ""
     if audio is None and not transcript.strip():

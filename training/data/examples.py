@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from app.audio.decode import decode
+from app.audio.decode import SAMPLE_RATE, decode
+from app.engine.detector import SpeechDetector
 from app.errors import MaeumError
+from app.hearing import hear
+from app.store.manifest import AudioInput
 from app.text import TextTokenizer
 
 from ..config import Augmentation
@@ -19,6 +22,8 @@ from ..errors import TrainingError
 from ..features import HOP_LENGTH
 from .augment import KINDS, Band, Kind, delete_tokens, draw_band, swap_tokens
 from .utterance import Utterance
+
+Waveform = NDArray[np.float32]
 
 
 class DataError(TrainingError):
@@ -38,11 +43,20 @@ class Example:
 class Examples(Dataset[Example]):
     """Utterances, each decoded and tokenised on access."""
 
-    def __init__(self, utterances: Sequence[Utterance], tokenizer: TextTokenizer | None, max_frames: int) -> None:
-        """Without a `tokenizer` only the audio is read. `max_frames` is where audio is cut."""
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: TextTokenizer | None,
+        max_frames: int,
+        detector: SpeechDetector | None = None,
+    ) -> None:
+        """Without a `tokenizer` only the audio is read. `max_frames` is where audio is cut, to its speech if there is a
+        `detector`.
+        """
         self.utterances = utterances
         self.tokenizer = tokenizer
-        self.max_samples = max_frames * HOP_LENGTH - 1
+        self.audio = AudioInput(sample_rate=SAMPLE_RATE, hop_length=HOP_LENGTH, max_frames=max_frames)
+        self.detector = detector
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -58,7 +72,7 @@ class Examples(Dataset[Example]):
         if utterance.audio is None:
             return np.zeros(0, dtype=np.float32)
         try:
-            return decode(utterance.audio.read_bytes()).samples[: self.max_samples]
+            return heard(decode(utterance.audio.read_bytes()).samples, self.audio, self.detector)
         except (OSError, MaeumError) as error:
             raise DataError(f"{utterance.id}: {utterance.audio}: {error}") from error
 
@@ -66,6 +80,12 @@ class Examples(Dataset[Example]):
         if utterance.transcript is None or self.tokenizer is None:
             return np.zeros(0, dtype=np.int64)
         return self.tokenizer.encode(utterance.transcript).ids
+
+
+def heard(samples: Waveform, audio: AudioInput, detector: SpeechDetector | None) -> Waveform:
+    """What the network gets of a decoded clip [samples]. One without speech is taken as it is, so that none is lost."""
+    waveform = hear(samples, audio, detector).waveform
+    return samples[: audio.taken_samples] if waveform is None else waveform
 
 
 class TrainingExamples(Examples):
@@ -82,6 +102,7 @@ class TrainingExamples(Examples):
         max_frames: int,
         augmentation: Augmentation,
         seed: int,
+        detector: SpeechDetector | None = None,
     ) -> None:
         self.augmentation = augmentation
         self.kinds: list[Kind | None] = [None] * len(utterances)
@@ -89,7 +110,7 @@ class TrainingExamples(Examples):
             rare = [utterance for utterance in utterances if self._augmented(utterance)]
             self.kinds += [kind for kind in KINDS for _ in rare]
             utterances = [*utterances, *(utterance for _ in KINDS for utterance in rare)]
-        super().__init__(utterances, tokenizer, max_frames)
+        super().__init__(utterances, tokenizer, max_frames, detector)
         self.epoch = 0
         self.seed = seed
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from app.text import clean_transcript
+
 from ..errors import TrainingError
 
 UTTERANCES_FILE = "utterances.jsonl"
@@ -47,8 +49,9 @@ class Utterance(BaseModel):
 
     @field_validator("transcript")
     @classmethod
-    def _blank_is_none(cls, value: str | None) -> str | None:
-        return value if value and value.strip() else None
+    def _as_serving_reads_it(cls, value: str | None) -> str | None:
+        """Whoever wrote the line: a hand-made one, and one from before, may hold text that serving would clean."""
+        return clean_transcript(value) or None if value else None
 
 
 class UtterancesError(TrainingError):

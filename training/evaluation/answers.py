@@ -14,6 +14,7 @@ from app.engine.load import Model
 from app.errors import MaeumError
 from app.store.manifest import Available
 
+from ..data.examples import heard
 from ..data.microphone import Waveform
 from ..data.utterance import Utterance
 from ..errors import TrainingError
@@ -111,7 +112,7 @@ def model_input(
     if available != "text" and utterance.audio is not None:
         try:
             waveform = decode(utterance.audio.read_bytes()).samples
-            waveform = (change(waveform) if change else waveform)[: model.manifest.audio.taken_samples]
+            waveform = heard(change(waveform) if change else waveform, model.manifest.audio, model.detector)
         except (OSError, MaeumError) as error:
             raise EvaluationError(
                 f"{utterance.audio} of utterance {utterance.id} cannot be decoded: {error}"

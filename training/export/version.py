@@ -14,9 +14,10 @@ from pathlib import Path
 from app.audio.decode import SAMPLE_RATE
 from app.engine.load import load_model
 from app.settings import Precision, Settings
-from app.store.manifest import AudioInput, EmotionOutput, GraphName, Manifest, StoredFile, TextInput
+from app.store.manifest import AudioInput, EmotionOutput, GraphName, Manifest, SpeechDetection, StoredFile, TextInput
 from app.store.versions import MANIFEST_FILE
 
+from ..config import SpeechConfig
 from ..data.utterance import Utterance
 from ..errors import TrainingError
 from ..evaluation.calibration import calibrate
@@ -24,7 +25,14 @@ from ..evaluation.crossvalidation import CrossValidation
 from ..evaluation.measure import evaluate
 from ..features import HOP_LENGTH
 from ..learning import lineage
-from ..networks.files import WEIGHTS_FILE, load_networks, save_weights
+from ..networks.files import (
+    DETECTOR_FILE,
+    DETECTOR_LICENSE,
+    WEIGHTS_FILE,
+    load_networks,
+    save_detector,
+    save_weights,
+)
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE
 from .card import CARD_FILE, card
@@ -131,6 +139,7 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
             hop_length=HOP_LENGTH,
             max_frames=config.audio.max_frames,
             whole_clip=config.semantics == "original",
+            speech=_speech(run, folder, config.audio.speech),
         ),
         text=TextInput(tokenizer=stored(folder / TOKENIZER_FILE), max_tokens=config.text.max_tokens),
         emotion=EmotionOutput(classes=config.emotion.classes, temperature=1.0),
@@ -142,6 +151,16 @@ def _build(run: Path, networks: Networks, folder: Path, release: Release, precis
             "text_encoder": Path(config.text.encoder).name,
             **(config.train.model_dump() if release.training is None else release.training),
         },
+    )
+
+
+def _speech(run: Path, folder: Path, config: SpeechConfig | None) -> SpeechDetection | None:
+    """How the version finds speech; copies the detector of the run into its `folder`."""
+    if config is None:
+        return None
+    save_detector(folder, run / DETECTOR_FILE)
+    return SpeechDetection(
+        detector=stored(folder / DETECTOR_FILE), license=stored(folder / DETECTOR_LICENSE), least_s=config.least_s
     )
 
 

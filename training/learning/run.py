@@ -10,7 +10,17 @@ from accelerate import Accelerator
 
 from ..config import STAGES, Config, ConfigError, Stage
 from ..data.utterance import Utterance
-from ..networks.files import CONFIG_FILE, load_stage, load_weights, read_config, save_config, save_stage, stage_file
+from ..networks.files import (
+    CONFIG_FILE,
+    DETECTOR_FILE,
+    load_stage,
+    load_weights,
+    read_config,
+    save_config,
+    save_detector,
+    save_stage,
+    stage_file,
+)
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE, load_encoder
 from ..networks.tokenizer import write_tokenizer
@@ -59,8 +69,12 @@ def train(
         if init_from is None:
             transcripts = [utterance.transcript for utterance in utterances if utterance.transcript]
             write_tokenizer(config.text.encoder, run, networks.text.encoder.config.vocab_size, transcripts)
+            if config.audio.speech is not None:
+                save_detector(run, Path(config.audio.speech.detector))
         else:
             shutil.copyfile(init_from / TOKENIZER_FILE, run / TOKENIZER_FILE)
+            if networks.config.audio.speech is not None:
+                save_detector(run, init_from / DETECTOR_FILE)
     accelerator.wait_for_everyone()
     needed = STAGES[:2] if "emotion" in stages and init_from is None else ()
     for stage in STAGES:

@@ -8,6 +8,7 @@ from app.text import TextTokenizer
 from ..config import Stage, StageConfig
 from ..data.examples import TrainingExamples
 from ..data.utterance import Split, Utterance
+from ..networks.files import load_detector
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE
 
@@ -42,6 +43,7 @@ def training_examples(stage: Stage, networks: Networks, utterances: Sequence[Utt
         config.audio.max_frames,
         config.train.augment,
         config.train.seed,
+        load_detector(run),
     )
 
 

@@ -22,7 +22,7 @@ from ..data.batches import Batch, Bucketed, by_length, loader
 from ..data.examples import DataError, Examples
 from ..data.utterance import Utterance
 from ..metrics import ccc, confusion, rmse, uar
-from ..networks.files import load_stage, save_stage
+from ..networks.files import load_detector, load_stage, save_stage
 from ..networks.networks import Networks
 from .loss import Learner, regression_loss, start_head
 from .predict import Predictions, predict
@@ -55,7 +55,7 @@ def train_stage(
     if fresh:
         start_head(stage, networks, learning)
     examples = training_examples(stage, networks, repeated(learning, settings), run)
-    validation = Examples(held_out, make_tokenizer(stage, networks, run), config.audio.max_frames)
+    validation = Examples(held_out, make_tokenizer(stage, networks, run), config.audio.max_frames, load_detector(run))
     try:
         order = Bucketed(
             examples.utterances,

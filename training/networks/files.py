@@ -4,6 +4,7 @@ The latter is float16, for half the size; training continues from it in float32.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
+from app.engine.detector import SpeechDetector
 from app.store.manifest import Manifest
 from app.store.versions import MANIFEST_FILE
 
@@ -23,6 +25,8 @@ from .text_encoder import blank_encoder, load_encoder_config
 CONFIG_FILE = "config.json"
 ENCODER_FOLDER = "encoder"  # the text encoder's own config.json
 RETIRED = ("borrow_text",)  # settings of the emotion stage in the files of versions up to 0.2.1
+DETECTOR_FILE = "silero_vad.onnx"
+DETECTOR_LICENSE = "silero_vad.LICENSE.md"
 WEIGHTS_FILE = "weights.safetensors"  # of a new version; an older one calls it checkpoint.safetensors
 
 
@@ -35,6 +39,25 @@ def save_config(run: Path, networks: Networks) -> None:
     run.mkdir(parents=True, exist_ok=True)
     (run / CONFIG_FILE).write_text(networks.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     networks.text.encoder.config.save_pretrained(run / ENCODER_FOLDER)
+
+
+def save_detector(run: Path, detector: Path) -> None:
+    """Copies the speech detector and its licence into the run. Raises RunError."""
+    license_ = detector.with_suffix(".LICENSE.md")
+    try:
+        shutil.copyfile(detector, run / DETECTOR_FILE)
+        shutil.copyfile(license_, run / DETECTOR_LICENSE)
+    except OSError as error:
+        raise RunError(
+            f"The speech detector {detector} or its licence {license_.name} cannot be read: {error.strerror}. Both lie "
+            "in the folders of the starter; set audio.speech.detector, or audio.speech= to train on clips as they are."
+        ) from error
+
+
+def load_detector(run: Path) -> SpeechDetector | None:
+    """The speech detector of a run; None where it takes clips as they are."""
+    path = run / DETECTOR_FILE
+    return SpeechDetector(path) if path.is_file() else None
 
 
 def stage_file(run: Path, stage: Stage) -> Path:

@@ -1,6 +1,7 @@
 """The pure half of serving: from a clip and a transcript to an answer and its warnings."""
 
 import io
+import unicodedata
 from collections.abc import Callable
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from app.answer import WARNINGS, Answer, WarningCode, warning_meaning
 from app.audio.decode import decode
 from app.engine.load import Model
-from app.errors import NothingGiven, TranscriptTooLong
+from app.errors import ChannelMissing, NothingGiven, TranscriptTooLong
 from app.pipeline import predict, prepare, read_transcript
 from app.settings import Settings
 from app.store.manifest import Manifest
+from tests.support import ROOT
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
 MakeFile = Callable[..., bytes]
@@ -32,18 +34,26 @@ def ask(model: Model, settings: Settings) -> Callable[..., Answer]:
 def test_each_warning_is_a_sentence_with_its_values(
     ask: Callable[..., Answer], make_speech: MakeSpeech, make_file: MakeFile
 ) -> None:
+    talk = decode((ROOT / "examples/complaint.wav").read_bytes()).samples[:32_000]
     answers = [
         ask(make_file(make_speech(4.0)), "가 " * 100),
         ask(make_file(np.zeros(16_000, dtype=np.float32)), "c/ n/"),
         ask(make_file(make_speech(0.1))),
+        ask(make_file(np.stack([talk, talk[::-1]], axis=1)), "null"),
     ]
     details = {warned.code: warned.detail for answer in answers for warned in answer.warnings}
     assert details == {
-        "audio_truncated": "Only the first 2.0 s of 4.0 s of audio were used.",
-        "audio_silent": "The audio is silent, or nearly; do not rely on results that use it.",
-        "audio_too_short": "The audio lasts 0.10 s, too short to judge; do not rely on results that use it.",
+        "audio_truncated": "The audio after 2.0 s was not used; send one utterance of the 4.0 s.",
+        "audio_no_speech": "The audio holds no speech and was not judged; check the microphone, the level and the "
+        "channel.",
+        "audio_little_speech": "The audio holds 0.10 s of speech, too little to judge; do not rely on results that "
+        "use it.",
+        "audio_channels_differ": "The audio's channels hold different sound, such as one speaker each, and were mixed; "
+        "send the field `channel` with a number from 0 to judge one.",
         "transcript_truncated": "Only the first 16 tokens of the transcript were used.",
-        "transcript_empty": "The transcript holds only transcription tags; the answer uses the audio alone.",
+        "transcript_empty": "The transcript holds only tags or invisible characters; the answer uses the audio alone.",
+        "transcript_not_korean": "The transcript has hardly any Hangul, and the model reads Korean; do not rely on "
+        "results that use it. Send the Korean words, or leave the transcript out.",
     }
     assert set(details) == set(WARNINGS)
 
@@ -57,14 +67,48 @@ def test_warnings_of_the_audio_come_first(
     model: Model, manifest: Manifest, make_speech: MakeSpeech, make_file: MakeFile
 ) -> None:
     read = read_transcript("가" * 100, True, model.tokenizer, 2000)
-    prepared = prepare(decode(make_file(make_speech(4.0))), read, manifest)
+    prepared = prepare(decode(make_file(make_speech(4.0))), read, manifest, None)
     assert [warned.code for warned in prepared.warnings] == ["audio_truncated", "transcript_truncated"]
-    assert prepared.given.waveform is not None and len(prepared.given.waveform) == manifest.audio.max_samples
+    assert (
+        prepared.given is not None
+        and prepared.given.waveform is not None
+        and len(prepared.given.waveform) == manifest.audio.max_samples
+    )
 
 
 def test_a_transcript_is_bounded_before_it_is_cleaned(model: Model) -> None:
     with pytest.raises(TranscriptTooLong, match="has 21 characters and may have 20"):
         read_transcript("c/ " * 7, True, model.tokenizer, 20)
+
+
+def test_decomposed_hangul_may_be_as_long_as_composed(model: Model) -> None:
+    decomposed = unicodedata.normalize("NFD", "값싼" * 10)
+    tokens = read_transcript(decomposed, False, model.tokenizer, 20).input_ids
+    assert tokens is not None and tokens.tolist() == model.tokenizer.encode("값싼" * 10).ids.tolist()
+    with pytest.raises(TranscriptTooLong, match="has 20 characters and may have 19"):
+        read_transcript(decomposed, False, model.tokenizer, 19)
+
+
+INVISIBLE = ("\ufeff", "\u200b \u200d", "\u3164", "\u1160\uffa0", "\u2800\n", "\0", "c/\u200b")
+
+
+@pytest.mark.parametrize("transcript", INVISIBLE)
+def test_what_nobody_sees_is_no_transcript(model: Model, transcript: str) -> None:
+    with pytest.raises(NothingGiven):
+        read_transcript(transcript, False, model.tokenizer, 2000)
+    read = read_transcript(transcript, True, model.tokenizer, 2000)
+    assert read.input_ids is None and [warned.code for warned in read.warnings] == ["transcript_empty"]
+
+
+def test_the_channel_that_was_judged_is_answered(model: Model, make_speech: MakeSpeech, make_file: MakeFile) -> None:
+    one, other = make_speech(1.0), make_speech(1.0, seed=4)
+    asked = {None: make_file(np.stack([one, one], axis=1)), 1: make_file(np.stack([other, one], axis=1))}
+    settings = Settings(threads=1)
+    answers = [predict(model, settings, io.BytesIO(data), None, channel=channel) for channel, data in asked.items()]
+    assert [answer.audio and answer.audio.channel for answer in answers] == ["mix", 1]
+    assert answers[0].emotion == answers[1].emotion and answers[0].arousal == answers[1].arousal
+    with pytest.raises(ChannelMissing, match="Channel 2 was asked for, and the audio has the channels 0 to 1"):
+        predict(model, settings, io.BytesIO(asked[1]), None, channel=2)
 
 
 @pytest.mark.parametrize("transcript", [None, "", " \n", "c/ n/"])

@@ -2,19 +2,23 @@
 
 import asyncio
 import gc
+import io
 import threading
 import weakref
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from app.answer import Answer
 from app.engine.engine import Prediction
 from app.engine.load import Model
-from app.errors import QueueFull
+from app.errors import ChannelMissing, QueueFull
 from app.service import Service
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
+from tests.support.sounds import sound_file, speech
 
 
 def test_an_exchanged_model_is_let_go_at_once(settings: Settings) -> None:
@@ -36,6 +40,27 @@ def test_an_exchanged_model_is_let_go_at_once(settings: Settings) -> None:
             await service.close()
 
     assert asyncio.run(exchange())
+
+
+def test_a_channel_of_the_audio_can_be_asked_for(settings: Settings, model: Model) -> None:
+    one, other = speech(1.0), speech(1.0, seed=4)
+    data = sound_file(np.stack([one, other], axis=1))
+
+    async def ask() -> list[Answer]:
+        service, loaded = Service(settings, Metrics(settings.max_queue), model), asyncio.Event()
+        service.start(lambda outcome: loaded.set())
+        await loaded.wait()
+        try:
+            with pytest.raises(ChannelMissing):
+                await service.predict(io.BytesIO(data), None, channel=2)
+            asked = [(sound_file(other), None), (data, 1), (data, 0)]
+            return [await service.predict(io.BytesIO(file), None, channel=channel) for file, channel in asked]
+        finally:
+            await service.close()
+
+    alone, right, left = asyncio.run(ask())
+    assert right.audio and left.audio and (right.audio.channel, left.audio.channel) == (1, 0)
+    assert right.arousal == alone.arousal != left.arousal
 
 
 def test_as_many_wait_as_may_and_those_being_prepared_count(settings: Settings, model: Model) -> None:

@@ -1,13 +1,14 @@
 """A transcript to token ids: KEMDy20's tags go, what users write stays, and none of it becomes a special token."""
 
 import random
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from app.text import TextTokenizer, clean_transcript
+from app.text import TextTokenizer, clean_transcript, is_korean, normalised
 from tests.support import SHARED
 
 KOREAN = SHARED / "encoders" / "multilingual-e5-small-ko" / "tokenizer.json"
@@ -37,9 +38,8 @@ TAGS = [
 
 KEPT = [
     "",
-    " ",
     "그래, 정말?",
-    "아 진짜  왜\n그러는 거야!!",
+    "아 진짜 왜 그러는 거야!!",
     "and/or n/a N/A b/c w/ c/o in/out",
     "3/4 24/7 09/01 2*3 1+1은 2",
     "C++ C/C++ A/S TV/라디오",
@@ -50,7 +50,6 @@ KEPT = [
     "시티 + 도시 / 2 * 3",
     "C/ U/ x/ 5n/ n/5",
     "그래//",
-    "\0",
     "안녕 😀",
 ]
 
@@ -65,6 +64,56 @@ def test_other_text_stays_as_the_user_wrote_it(text: str) -> None:
     assert clean_transcript(text) == text
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (unicodedata.normalize("NFD", "값싼 c/ 물건* 닭이 ㅋㅋ Café"), "값싼 물건 닭이 ㅋㅋ Café"),
+        ("정말\r\n고마워요\r\n", "정말 고마워요"),
+        ("\n\t 정말\u2028고마워요\x0b\u3000\xa0\x85", "정말 고마워요"),
+        ("\ufeff정\u200b말 고마\u00ad워\u2060요\u200e", "정말 고마워요"),
+        ("\u202e정말\u202c \u2067고마워요\u2069", "정말 고마워요"),
+        ("정말\u3164고마워요\uffa0\u2800", "정말 고마워요"),
+        ("ㅋ\u1160ㅋ\u115f\ufe0f", "ㅋㅋ"),
+        ("ᄒ\u200bᅡ\u200bᆫ글", "한글"),
+        ("\uffbb\uffbb \uffd7\uffd7", "ㅋㅋ ㅠㅠ"),
+        (unicodedata.normalize("NFKC", "ㅋㅋㅋ ㅠㅠ ㄳ"), "ㅋㅋㅋ ㅠㅠ ㄳ"),
+        ("정말\0 고\x08마워요\x7f", "정말 고마워요"),
+        ("½ ① ㎏ ？ Ａ ㈜", "½ ① ㎏ ？ Ａ ㈜"),
+        ("힣가 ㄱㅎㅏㅣ ㆍ", "힣가 ㄱㅎㅏㅣ ㆍ"),
+    ],
+)
+def test_what_looks_the_same_is_read_the_same(given: str, read: str) -> None:
+    assert clean_transcript(given) == read
+    assert normalised(normalised(given)) == normalised(given)
+
+
+NOTHING = ("", " ", "\n", "\ufeff", "\u200b\u200c\u200d", "\u3164", "\uffa0", "\u115f\u1160", "\0", "\u2800")
+KOREAN_ENOUGH = (
+    *("네", "ㅋㅋㅋ", "ㅠㅠ", "!!! 헐", "3시 30분", "OK 010-1234-5678이요"),
+    *("LG U+ 해지해 주세요", "Samsung Galaxy S24 Ultra 샀어"),
+)
+HARDLY_KOREAN = (
+    *("None", "null", "N/A", "undefined", "12345", "...", "😀", "\ufffd\ufffd", "¾È³çÇÏ¼¼¿ä"),
+    *("I am so angry with you", "我很生气", "ありがとう", "Привет"),
+    "I hope itzy promote on running man while they are still promoting 마피아 in the morning.",
+)
+
+
+@pytest.mark.parametrize("text", NOTHING)
+def test_what_nobody_sees_is_nothing(text: str) -> None:
+    assert clean_transcript(text) == ""
+
+
+@pytest.mark.parametrize("text", KOREAN_ENOUGH)
+def test_korean_with_foreign_names_and_numbers_is_korean(text: str) -> None:
+    assert is_korean(text)
+
+
+@pytest.mark.parametrize("text", HARDLY_KOREAN)
+def test_text_with_hardly_any_hangul_is_not(text: str) -> None:
+    assert not is_korean(text)
+
+
 def test_half_surrogate_pairs_are_replaced() -> None:
     assert clean_transcript("가\ud800 n/ 나") == "가� 나"
 
@@ -73,6 +122,7 @@ def test_cleaning_twice_is_cleaning_once() -> None:
     """Training stores cleaned transcripts, and serving cleans whatever comes."""
     generator = random.Random(7)
     pieces = ["n/", "c/", "b", "/", "*", "+", "가", "나다", " ", "  ", ".", "?", "a", "3", "\n"]
+    pieces += ["ᄀ", "ᅡ", "ᆨ", "\u200b", "\u3164", "\u1160", "\u0301", "\uffbb", "e"]
     for _ in range(20_000):
         once = clean_transcript("".join(generator.choices(pieces, k=generator.randint(0, 9))))
         assert clean_transcript(once) == once

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ from app.errors import (
     AudioTooLong,
     AudioTooManyChannels,
     AudioUndecodable,
+    ChannelMissing,
     DecoderUnavailable,
 )
 from tests.support import ROOT, encoded
+from tests.support.sounds import sound_file
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
 MAGICS = (
@@ -97,8 +100,8 @@ def no_process_is_left() -> Iterator[None]:
 def same(one: Clip | BaseException, other: Clip) -> bool:
     assert isinstance(one, Clip), one
     assert one.samples.dtype == np.float32
-    info = (one.duration_s, one.sample_rate, one.channels)
-    return info == (other.duration_s, other.sample_rate, other.channels) and bool((one.samples == other.samples).all())
+    described = replace(one, samples=other.samples)  # what else is said of it
+    return vars(described) == vars(other) and bool((one.samples == other.samples).all())
 
 
 def test_the_same_samples_as_in_this_process(
@@ -109,6 +112,26 @@ def test_the_same_samples_as_in_this_process(
     with Pool(2) as pool:
         assert all(same(clip, decode(data)) for clip, data in zip(pool.run(*files), files, strict=True))
         assert pool.busy == 0 and pool.restarts == []
+
+
+def test_the_channel_and_what_is_said_of_it_cross_the_pipes() -> None:
+    voice = decode((ROOT / "examples/complaint.wav").read_bytes()).samples
+    pairs = (voice, -voice), (voice, voice[::-1]), (np.zeros_like(voice), voice)
+    inverted, different, alone = (sound_file(np.stack(pair, axis=1)) for pair in pairs)
+    asked = [(data, channel) for channel in (None, 0, 1) for data in (inverted, different, alone)]
+    with Pool() as pool:
+
+        async def ask() -> list[Clip]:
+            return [await pool.decode(data, channel) for data, channel in asked]
+
+        clips = asyncio.run(ask())
+        assert all(map(same, clips, [decode(data, channel=channel) for data, channel in asked]))
+        assert [clip.channel for clip in clips] == [0, None, 1, 0, 0, 0, 1, 1, 1]
+        assert [clip.channels_differ for clip in clips] == [False, True] + 7 * [False]
+        for missing in (2, 8, 2**40, -1):
+            with pytest.raises(ChannelMissing):
+                asyncio.run(pool.decode(inverted, missing))
+        assert pool.restarts == []
 
 
 def test_refusals_come_with_their_sentences(wav: bytes) -> None:

@@ -46,7 +46,7 @@ def answer() -> Answer:
         modalities=["audio"],
         audio=AudioInfo(duration_s=2.5, sample_rate=16000, channels=1),
         model=ModelName(name="starter", version="0.1.0"),
-        warnings=[Warned(code="audio_silent", detail="The audio is silent.")],
+        warnings=[Warned(code="audio_no_speech", detail="There is no speech.")],
         timing_ms=Timing(decode=4.0, queue=0.5, inference=30.0),
     )
 
@@ -100,7 +100,7 @@ def test_an_answer_is_counted_by_its_modalities(metrics: Metrics, answer: Answer
     assert value(scraped, "maeum_audio_seconds_total") == 5.0
     for given in ("audio", "text", "both"):
         assert value(scraped, "maeum_utterances_total", available=given) == 1
-    assert value(scraped, "maeum_warnings_total", code="audio_silent") == 1
+    assert value(scraped, "maeum_warnings_total", code="audio_no_speech") == 1
     assert value(scraped, "maeum_stage_seconds_sum", stage="inference") == pytest.approx(0.03)
     assert value(scraped, "maeum_batch_size_bucket", le="4.0") == 1
     assert value(scraped, "maeum_batch_size_bucket", le="2.0") == 0

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_encodings_that_spreadsheets_write(folder: Path, encoding: str) -> None:
     ("row", "message"),
     [
         ("clips/none.wav,네,happy,3,u", "none.wav: no such file"),
-        ("mine.csv,네,happy,3,u", "mine.csv: not a readable audio file"),
+        ("mine.csv,네,happy,3,u", "mine.csv: This is not a known audio format"),
         ("clips/a.wav,네,happpy,3,u", "emotion 'happpy' is none of neutral, sad, happy"),
         ("clips/a.wav,네,happy,7,u", "arousal '7' is not a number from 1 to 5"),
         ("clips/a.wav,네,happy,high,u", "arousal 'high' is not a number from 1 to 5"),
@@ -153,3 +154,29 @@ def test_a_split_is_drawn_over_the_rows_that_can_be_used(folder: Path) -> None:
         broken = [row.replace("happy", "none") if row.startswith(str(out)) else row for row in rows]
         found, _ = read(folder, "\n".join(["speaker,transcript,emotion", *broken, ""]))
         assert sorted(u.split for u in found) == ["test", "train", "validation"]
+
+
+def test_names_are_one_however_their_letters_are_composed(folder: Path) -> None:
+    """Files too: a table from a spreadsheet, and recordings from a Mac."""
+    decomposed = unicodedata.normalize("NFD", "녹음/김철수.wav")
+    (folder / decomposed).parent.mkdir()
+    soundfile.write(folder / decomposed, np.zeros(8_000), 16_000)
+    row = "녹음/김철수.wav,네,sad,김철수,남\n"
+    header = "audio,transcript,emotion,speaker,gender\n"
+    utterances, report = read(folder, header + row + unicodedata.normalize("NFD", row))
+    assert not report.problems
+    assert [utterance.audio for utterance in utterances] == [folder / decomposed] * 2
+    assert {utterance.speaker for utterance in utterances} == {"김철수"}
+    assert [utterance.gender for utterance in utterances] == ["male"] * 2
+
+
+def test_a_file_that_serving_refuses_is_an_unusable_row(folder: Path) -> None:
+    soundfile.write(folder / "clips" / "mac.aiff", np.zeros(8_000), 16_000)
+    (problem,) = problems(folder, "audio,emotion\nclips/mac.aiff,sad\nclips/a.wav,sad\n")
+    assert problem.startswith(f"mine.csv, line 2: {folder}/clips/mac.aiff: This looks like AIFF.")
+
+
+def test_transcripts_are_kept_and_read_as_serving_reads_them(folder: Path) -> None:
+    raw = unicodedata.normalize("NFD", "정말* 좋아요")
+    (utterance,), _ = read(folder, f'transcript,emotion\n"{raw}\u200b",happy\n\u200b\ufeff,sad\n')
+    assert utterance.transcript == "정말 좋아요" and utterance.raw_transcript == raw + "\u200b"

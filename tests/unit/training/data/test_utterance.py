@@ -1,5 +1,7 @@
 """`utterances.jsonl`: lines are read back as written, and a line that cannot be read is named."""
 
+import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,12 @@ def test_a_blank_transcript_is_none() -> None:
     """Corpora prepared by earlier releases can contain them."""
     assert Utterance(id="a", corpus="c", transcript=" ").transcript is None
     assert Utterance(id="a", corpus="c", transcript="").transcript is None
+
+
+def test_a_transcript_is_as_serving_reads_it_whoever_wrote_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "utterances.jsonl"
+    raw = unicodedata.normalize("NFD", "정말* c/ 좋아요\n")
+    path.write_text(json.dumps({"id": "1", "corpus": "mine", "transcript": raw}), encoding="utf-8")
+    (utterance,) = read_utterances(path)
+    assert utterance.transcript == "정말 좋아요"
+    assert Utterance(id="1", corpus="mine", transcript="\ufeff").transcript is None
