@@ -51,8 +51,9 @@ def test_a_channel_of_the_audio_can_be_asked_for(settings: Settings, model: Mode
         service.start(lambda outcome: loaded.set())
         await loaded.wait()
         try:
-            with pytest.raises(ChannelMissing):
+            with pytest.raises(ChannelMissing) as refused:
                 await service.predict(io.BytesIO(data), None, channel=2)
+            assert (refused.value.code, refused.value.status) == ("channel_missing", 422)
             asked = [(sound_file(other), None), (data, 1), (data, 0)]
             return [await service.predict(io.BytesIO(file), None, channel=channel) for file, channel in asked]
         finally:
