@@ -6,13 +6,24 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 Modality = Literal["audio", "text"]
-WarningCode = Literal["audio_truncated", "audio_silent", "audio_too_short", "transcript_truncated", "transcript_empty"]
+WarningCode = Literal[
+    "audio_truncated",
+    "audio_silent",
+    "audio_too_short",
+    "audio_part_missing",
+    "transcript_truncated",
+    "transcript_empty",
+]
 
 # Every sentence by its code, with the values that `Warned.of` takes.
 WARNINGS: dict[WarningCode, str] = {
     "audio_truncated": "Only the first {used_s:.1f} s of {duration_s:.1f} s of audio were used.",
     "audio_silent": "The audio is silent, or nearly; do not rely on results that use it.",
     "audio_too_short": "The audio lasts {duration_s:.2f} s, too short to judge; do not rely on results that use it.",
+    "audio_part_missing": (
+        "Part of the file's sound was not used: it is damaged, cut off, or on another track. "
+        "Send the whole file, with one audio track."
+    ),
     "transcript_truncated": "Only the first {tokens} tokens of the transcript were used.",
     "transcript_empty": "The transcript holds only transcription tags; the answer uses the audio alone.",
 }

@@ -124,4 +124,6 @@ def _audio_warnings(clip: Clip, manifest: Manifest) -> list[Warned]:
         warnings.append(Warned.of("audio_silent"))
     if clip.duration_s < SHORT_S:
         warnings.append(Warned.of("audio_too_short", duration_s=clip.duration_s))
+    if clip.part_missing:
+        warnings.append(Warned.of("audio_part_missing"))
     return warnings

@@ -4,25 +4,23 @@ No features are computed here: the log-mel front-end is inside the exported grap
 of `app.audio.pool`, which may crash or hang.
 """
 
-import io
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import soundfile
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ..errors import AudioEmpty, AudioTooLong, AudioTooManyChannels, AudioUndecodable
-from . import libav
+from .containers import read_blocks
 from .level import to_mono, within_full_scale
-from .sniff import Container, skip_id3, sniff
-from .wav import read_wav
+from .reading import Reading
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -32,8 +30,6 @@ SAMPLE_RATE = 16_000  # Hz, of every clip once decoded
 # A lower rate holds no speech, and a forged one of a few Hz would make resampling explode. No equipment records a
 # higher one.
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz
-# Large enough that a block costs more than the call, small enough to stay in the cache.
-_BLOCK_VALUES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -62,18 +58,20 @@ class Clip:
     """A decoded clip.
 
     `samples`: float32 [samples], mono, 16 kHz, finite, within -1..1, contiguous. The rest describes the file:
-    `duration_s` of everything that could be decoded, `sample_rate` in Hz, `channels`.
+    `duration_s` of everything that could be decoded, `sample_rate` in Hz, `channels`, and whether part of its sound is
+    missing from `samples`: damaged, cut off, or on another track.
     """
 
     samples: NDArray[np.float32]
     duration_s: float
     sample_rate: int
     channels: int
+    part_missing: bool = False
 
 
 def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
-    """Decodes a file of any rate: WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, MP4 and ADTS (AAC),
-    WebM (Opus, Vorbis), AMR.
+    """Decodes a file of any rate: WAV (PCM, float, A-law, mu-law, ADPCM, GSM 6.10, MP3), FLAC, MP3, ADTS (AAC), AMR,
+    OGG (Vorbis, Opus, FLAC), and MP4, MOV, Matroska and WebM with one of these codecs, except ADPCM and GSM, or ALAC.
 
     Channels are averaged and resampled by soxr (HQ); a clip that exceeds full scale is divided by its peak. The same
     bytes give the same samples.
@@ -83,8 +81,9 @@ def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
     """
     if not data:
         raise AudioEmpty
+    reading = Reading()
     with _interrupted_later():
-        sample_rate, channels, mono = _mono(skip_id3(data), limits)
+        sample_rate, channels, mono = _mono(data, limits, reading)
     samples = mono if sample_rate == SAMPLE_RATE else soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
     if len(samples) == 0:
         raise AudioEmpty
@@ -92,7 +91,7 @@ def decode(data: bytes, limits: Limits = _DEFAULT) -> Clip:
     if not np.isfinite(samples).all():
         raise AudioUndecodable("The file holds samples that are not numbers (NaN or infinity).")
     samples = np.ascontiguousarray(within_full_scale(samples), dtype=np.float32)
-    return Clip(samples, len(mono) / sample_rate, sample_rate, channels)
+    return Clip(samples, len(mono) / sample_rate, sample_rate, channels, reading.part_missing)
 
 
 @contextmanager
@@ -111,10 +110,9 @@ def _interrupted_later() -> Iterator[None]:
             before(*came[0])
 
 
-def _mono(data: bytes, limits: Limits) -> tuple[int, int, NDArray[np.float32]]:
+def _mono(data: bytes, limits: Limits, reading: Reading) -> tuple[int, int, NDArray[np.float32]]:
     """The rate in Hz, the number of channels and their mean. Raises as `decode`."""
-    container = sniff(data)
-    blocks = libav.read_blocks(data, container) if container in libav.FORMATS else _read_blocks(data, container, limits)
+    blocks = read_blocks(data, partial(_check, limits=limits), reading)
     sample_rate = channels = frames = max_frames = 0
     mono: list[NDArray[np.float32]] = []
     with closing(blocks):
@@ -140,22 +138,3 @@ def _check(sample_rate: int, channels: int, limits: Limits) -> None:
     if channels > limits.max_channels:
         most = f"The audio has {channels} channels and may have {limits.max_channels}."
         raise AudioTooManyChannels(f"{most} {AudioTooManyChannels.sentence}")
-
-
-def _read_blocks(data: bytes, container: Container, limits: Limits) -> Generator[libav.Block]:
-    """Yields what libsndfile reads. Of a WAV file it gets the samples alone, so that no header reaches it."""
-    raw: dict[str, Any] = {}
-    if container == "wav":
-        wav = read_wav(data)
-        _check(wav.sample_rate, wav.channels, limits)
-        data = wav.data
-        raw = {"format": "RAW", "endian": "LITTLE", "subtype": wav.encoding}
-        raw |= {"samplerate": wav.sample_rate, "channels": wav.channels}
-    try:
-        with soundfile.SoundFile(io.BytesIO(data), **raw) as file:
-            _check(file.samplerate, file.channels, limits)
-            frames = max(1, _BLOCK_VALUES // file.channels)
-            while len(block := file.read(frames, dtype="float32", always_2d=True)):
-                yield file.samplerate, block
-    except (soundfile.LibsndfileError, ValueError, TypeError) as error:
-        raise AudioUndecodable from error

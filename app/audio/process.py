@@ -87,7 +87,7 @@ class DecoderProcess:
             self._write(data, deadline)
         except BrokenPipeError:
             pass  # it may have answered before it ended
-        size, kind, duration_s, sample_rate, channels = REPLY.unpack(self._read(REPLY.size, deadline))
+        size, kind, duration_s, sample_rate, channels, part_missing = REPLY.unpack(self._read(REPLY.size, deadline))
         if kind == EXHAUSTED:
             raise Ended("memory")
         if size > self._max_reply_bytes or (kind == SAMPLES and size % 4):
@@ -98,7 +98,7 @@ class DecoderProcess:
             # A file may have taken the process over, and others' requests share its metrics: its values are checked.
             if not (0 <= duration_s < math.inf and np.isfinite(samples).all()):
                 raise Ended("died")
-            return Clip(samples, duration_s, sample_rate, channels)
+            return Clip(samples, duration_s, sample_rate, channels, part_missing)
         code, _, sentence = body.decode(errors="replace").partition("\n")
         raise _ERRORS.get(code, AudioUndecodable)(sentence)
 

@@ -16,8 +16,8 @@ from .decode import Limits, decode
 
 # A request: the length of the file, then the file.
 REQUEST = struct.Struct("<Q")
-# A reply: the length of its body, the kind of its body, duration_s, sample_rate, channels; then the body.
-REPLY = struct.Struct("<QBdII")
+# A reply: the length of its body, the kind of its body, duration_s, sample_rate, channels, part_missing; then the body.
+REPLY = struct.Struct("<QBdII?")
 SAMPLES = 0  # float32
 REFUSED = 1  # a code and a sentence, separated by a line end
 EXHAUSTED = 2  # no body, and the process ends: fragmented memory is not given back
@@ -56,13 +56,14 @@ def serve(source: BinaryIO, sink: BinaryIO, limits: Limits, timeout_s: float) ->
             clip = decode(data, limits)
         except AudioError as error:
             body = f"{error.code}\n{error}".encode()
-            _write(sink, REPLY.pack(len(body), REFUSED, 0, 0, 0) + body)
+            _write(sink, REPLY.pack(len(body), REFUSED, 0, 0, 0, False) + body)
         except (MemoryError, ImportError):  # a library that is loaded on first use may lack the memory
-            _write(sink, REPLY.pack(0, EXHAUSTED, 0, 0, 0))
+            _write(sink, REPLY.pack(0, EXHAUSTED, 0, 0, 0, False))
             return
         else:
             samples = clip.samples
-            _write(sink, REPLY.pack(samples.nbytes, SAMPLES, clip.duration_s, clip.sample_rate, clip.channels))
+            known = (clip.duration_s, clip.sample_rate, clip.channels, clip.part_missing)
+            _write(sink, REPLY.pack(samples.nbytes, SAMPLES, *known))
             _write(sink, samples.data.cast("B"))
         signal.setitimer(signal.ITIMER_REAL, 0)
 
