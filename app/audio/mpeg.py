@@ -21,6 +21,7 @@ SEARCH_BYTES = 1 << 20
 _ROW = 3
 # Zeros at the end that are padding. More of them is a file whose download was not finished.
 _PADDING_BYTES = 4096
+_ZEROS, _NOTHING = re.compile(rb"\0*"), re.compile(b"")
 _ADTS_HEADER_BYTES = 7
 
 _KBITS = {  # by MPEG version; an index of 0 leaves the length of a frame to the decoder
@@ -83,7 +84,7 @@ def find_frames(data: bytes) -> Frames | None:
     if found is None:
         return None
     layout, at = found
-    whole = not _passed_over(data[:at], b"\0")
+    whole = not _passed_over(data, 0, at, _ZEROS)
     runs: list[tuple[int, int]] = []
     last, counted = at, _Counted()
     while at < end:
@@ -101,7 +102,7 @@ def find_frames(data: bytes) -> Frames | None:
             at += size
             continue
         following = _search(layout, data, at, end, end)
-        passed = _passed_over(data[at : end if following is None else following])
+        passed = _passed_over(data, at, end if following is None else following)
         if following is None:
             whole &= len(passed) <= _PADDING_BYTES and not passed.strip(b"\0")
             break
@@ -153,14 +154,20 @@ def _search(layout: _Format, data: bytes, start: int, stop: int, end: int) -> in
     return None
 
 
-def _passed_over(data: bytes, padding: bytes = b"") -> bytes:
+def _passed_over(data: bytes, start: int, stop: int, padding: re.Pattern[bytes] = _NOTHING) -> bytes:
     """What stands between two frames, or before the first, without tags and `padding`. A tag whose size leads past the
     next frame is wrong about its size only.
     """
-    rest = data.lstrip(padding)
-    while rest and (after := tag_end(rest, 0)):
-        rest = rest[after:].lstrip(padding)
+    at = _skip(padding, data, start)
+    while at < stop and (after := tag_end(data, at)) > at:
+        at = _skip(padding, data, after)
+    rest = data[at:stop]
     return rest[: trailing_tags_start(rest)]
+
+
+def _skip(padding: re.Pattern[bytes], data: bytes, at: int) -> int:
+    found = padding.match(data, at)
+    return found.end() if found else at
 
 
 def _append(runs: list[tuple[int, int]], start: int, stop: int) -> None:

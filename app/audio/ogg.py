@@ -34,13 +34,17 @@ class Link:
     native: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Page:
     serial: int
     flags: int
     number: int
-    body: bytes
     whole: bytes
+    head_bytes: int
+
+    @property
+    def body(self) -> bytes:
+        return self.whole[self.head_bytes :]
 
 
 @dataclass
@@ -115,7 +119,7 @@ def _page(data: bytes, at: int, end: int) -> _Page | None:
     whole = data[at:stop]
     if _checksum(whole[:22] + bytes(4) + whole[26:]) != checksum:
         return None
-    return _Page(serial, flags, number, data[start:stop], whole)
+    return _Page(serial, flags, number, whole, start - at)
 
 
 def _checksum(page: bytes) -> int:

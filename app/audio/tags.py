@@ -5,6 +5,7 @@ _ID3V1_BYTES, _ID3V1_EXTENDED_BYTES = 128, 227
 _APE_BYTES = 32  # its header, and its footer
 _APE_HAS_HEADER, _APE_IS_HEADER = 1 << 31, 1 << 29
 _LYRICS_END_BYTES = 15  # six digits and LYRICS200
+_LYRICS_MAX_BYTES = 1 << 20  # by those digits
 
 
 def tag_end(data: bytes, start: int) -> int:
@@ -22,7 +23,8 @@ def tag_end(data: bytes, start: int) -> int:
     if data[start : start + 3] == b"TAG":
         return start + _ID3V1_BYTES
     if data[start : start + 11] == b"LYRICSBEGIN":
-        return data.find(b"LYRICS200", start) + 9 if b"LYRICS200" in data[start:] else start
+        end = data.find(b"LYRICS200", start, start + _LYRICS_MAX_BYTES)
+        return start if end < 0 else end + 9
     return start
 
 

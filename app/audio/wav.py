@@ -4,6 +4,7 @@ libsndfile's own WAV reader supports many more codecs, and has had overflows in 
 
 import re
 import struct
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,9 @@ _KNOWN_CHUNKS = {
     *(b"plst", b"PEAK", b"iXML", b"_PMX", b"aXML", b"axml", b"chna", b"id3 ", b"ID3 ", b"cart", b"levl", b"ds64"),
     *(b"acid", b"strc", b"DISP", b"afsp", b"RIFF", b"RIFX", b"RF64", b"BW64", b"slnt", b"wavl", b"umid", b"minf"),
 }
+# Chunks that programs write behind the samples, even of a stream.
+_TEXT_CHUNKS = (b"LIST", b"id3 ", b"ID3 ")
+_MAX_TEXT_CHUNKS, _MAX_TEXT_BYTES = 16, 1 << 16
 _FILES = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}  # byte order by magic
 _FILE_HEAD = re.compile(rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE", re.DOTALL)
 
@@ -82,6 +86,7 @@ def read_wav(data: bytes, reading: Reading) -> WavData:
     itself, AudioEmpty without samples.
     """
     order = _FILES[data[:4]]
+    heads = deque(match.start() for match in _FILE_HEAD.finditer(data, 12))
     at, layout, chunk, long_bytes, has_data = 12, None, b"", 0, False
     pieces: list[bytes] = []
     while at + 8 <= len(data):
@@ -103,7 +108,11 @@ def read_wav(data: bytes, reading: Reading) -> WavData:
             if layout is None:
                 break
             has_data = True
-            size = _samples_bytes(data, body, long_bytes if size == 0xFFFFFFFF and long_bytes else size, reading)
+            while heads and heads[0] < body:
+                heads.popleft()
+            stop = heads[0] if heads else len(data)
+            size = long_bytes if size == 0xFFFFFFFF and long_bytes else size
+            size = _samples_bytes(data, body, size, stop, reading)
             pieces.append(data[body : body + size // layout.frame_bytes * layout.frame_bytes])
             at = _next_chunk(data, body, size)
             if not _looks_like_chunk(data, at):
@@ -119,10 +128,10 @@ def read_wav(data: bytes, reading: Reading) -> WavData:
     return _wav_data(layout, samples, order)
 
 
-def _samples_bytes(data: bytes, body: int, size: int, reading: Reading) -> int:
-    """The bytes of samples that begin at `body`, where a header says `size`. Reports samples that are cut off."""
-    joined = _FILE_HEAD.search(data, body)
-    stop = joined.start() if joined else len(data)
+def _samples_bytes(data: bytes, body: int, size: int, stop: int, reading: Reading) -> int:
+    """The bytes of samples that begin at `body`, where a header says `size` and another file, or none, begins at
+    `stop`. Reports samples that are cut off.
+    """
     if size == 0 and _looks_like_chunk(data, body):
         return 0
     if size == 0 or size >= _LEAST_UNKNOWN_SIZE:
@@ -161,14 +170,20 @@ def _holds_something(rest: bytes) -> bool:
 
 def _without_chunks_behind(data: bytes, start: int, stop: int) -> int:
     """Where samples of unknown length end: at `stop`, or before the chunks of text that fill the end of the file."""
-    stop = min(stop, max(start, trailing_tags_start(data)))
-    for name in (b"LIST", b"id3 ", b"ID3 "):
-        at = data.rfind(name, start, stop)
-        if at >= 0:
-            size = int.from_bytes(data[at + 4 : at + 8], "little")
-            if at + 8 + size in (stop, stop - 1):
-                return _without_chunks_behind(data, start, at)
-    return stop
+    end = min(stop, max(start, trailing_tags_start(data)))
+    for _ in range(_MAX_TEXT_CHUNKS):
+        places = (data.rfind(name, max(start, end - _MAX_TEXT_BYTES), end) for name in _TEXT_CHUNKS)
+        # An odd chunk is followed by a byte of padding, or not.
+        filling = (at for at in places if at >= 0 and end - at - 8 - _chunk_bytes(data, at) in (0, 1))
+        before = next(filling, None)
+        if before is None:
+            break
+        end = before
+    return end
+
+
+def _chunk_bytes(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at + 4 : at + 8], "little")
 
 
 def _wav_data(layout: _Layout, samples: bytes, order: str) -> WavData:

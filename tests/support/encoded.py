@@ -29,6 +29,10 @@ VORBIS_WEBM = Kind("webm", "vorbis", 48000, channels=2)  # its encoder takes not
 ADTS = Kind("adts", "aac", 16000)
 AMR = Kind("amr", "libopencore_amrnb", 8000)
 AMR_3GP = Kind("3gp", "libopencore_amrnb", 8000)
+OGG_FLAC = Kind("ogg", "flac", 48000)
+ALAC = Kind("ipod", "alac", 44100)
+PCM_MKV = Kind("matroska", "pcm_s16le", 48000)
+PCM_MOV = Kind("mov", "pcm_s16be", 48000)
 KINDS = (M4A, FRAGMENTED, FASTSTART, OPUS_MP4, OPUS_WEBM, VORBIS_WEBM, ADTS, AMR, AMR_3GP)
 
 

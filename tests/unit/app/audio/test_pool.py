@@ -97,8 +97,8 @@ def no_process_is_left() -> Iterator[None]:
 def same(one: Clip | BaseException, other: Clip) -> bool:
     assert isinstance(one, Clip), one
     assert one.samples.dtype == np.float32
-    info = (one.duration_s, one.sample_rate, one.channels)
-    return info == (other.duration_s, other.sample_rate, other.channels) and bool((one.samples == other.samples).all())
+    info, expected = ((clip.duration_s, clip.sample_rate, clip.channels, clip.part_missing) for clip in (one, other))
+    return info == expected and bool((one.samples == other.samples).all())
 
 
 def test_the_same_samples_as_in_this_process(
