@@ -36,12 +36,17 @@ def test_each_warning_is_a_sentence_with_its_values(
         ask(make_file(make_speech(4.0)), "가 " * 100),
         ask(make_file(np.zeros(16_000, dtype=np.float32)), "c/ n/"),
         ask(make_file(make_speech(0.1))),
+        ask(make_file(make_speech(1.0))[:-7]),
     ]
     details = {warned.code: warned.detail for answer in answers for warned in answer.warnings}
     assert details == {
         "audio_truncated": "Only the first 2.0 s of 4.0 s of audio were used.",
         "audio_silent": "The audio is silent, or nearly; do not rely on results that use it.",
         "audio_too_short": "The audio lasts 0.10 s, too short to judge; do not rely on results that use it.",
+        "audio_part_missing": (
+            "Part of the file's sound was not used: it is damaged, cut off, or on another track. "
+            "Send the whole file, with one audio track."
+        ),
         "transcript_truncated": "Only the first 16 tokens of the transcript were used.",
         "transcript_empty": "The transcript holds only transcription tags; the answer uses the audio alone.",
     }
