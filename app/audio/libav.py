@@ -60,6 +60,8 @@ _DEMUXERS: dict[Format, _Demuxer] = {
 # Full scale of samples that are whole numbers. Those of 24 bits come in 32.
 _FULL_SCALE = {"u1": 1 << 7, "i2": 1 << 15, "i4": 1 << 31}
 _UNSIGNED_ZERO = 128
+# Packets hold 20 to 60 ms, for which mixing and counting cost more than decoding.
+_BLOCK_FRAMES = 1 << 14
 _ENCRYPTED = "enca"  # the name of an MP4 track's samples
 
 _OPTIONS = {
@@ -74,7 +76,7 @@ _OPTIONS = {
 
 
 def read_blocks(data: bytes, container: Format, reading: Reading) -> Generator[Block]:
-    """Yields the first audio track that can be decoded, packet by packet.
+    """Yields the first audio track that can be decoded, in blocks of about a second.
 
     Silence that the encoder put first is skipped where the file declares it. Other audio tracks are passed over, and so
     is a packet that cannot be decoded; both are reported. Raises AudioFormatUnsupported where no track has a codec that
@@ -157,7 +159,8 @@ def _decoded(source: "InputContainer", stream: "AudioStream", demuxer: _Demuxer,
     if demuxer.errors:
         stream.codec_context.options = {"err_detect": demuxer.errors}
     broken: av.FFmpegError | None = None
-    whole = damaged = 0
+    whole = damaged = rate = pending_frames = 0
+    pending: list[NDArray[np.float32]] = []
     for packet in _packets(source, stream, reading):
         reading.part_missing |= packet.is_corrupt
         try:
@@ -170,7 +173,18 @@ def _decoded(source: "InputContainer", stream: "AudioStream", demuxer: _Demuxer,
             continue
         whole += packet.size > 0
         for frame in frames:
-            yield frame.sample_rate, _columns(frame)
+            columns = _columns(frame)
+            if pending and (frame.sample_rate, columns.shape[1]) != (rate, pending[0].shape[1]):
+                yield rate, np.concatenate(pending)
+                pending, pending_frames = [], 0
+            rate = frame.sample_rate
+            pending.append(columns)
+            pending_frames += len(columns)
+        if pending_frames >= _BLOCK_FRAMES:
+            yield rate, np.concatenate(pending)
+            pending, pending_frames = [], 0
+    if pending:
+        yield rate, np.concatenate(pending)
     if damaged > whole:
         raise AudioUndecodable from broken
 

@@ -49,8 +49,8 @@ class _Format:
     sync: re.Pattern[bytes]
     frame_bytes: Callable[[bytes, int], int]
     """The length of the frame whose header stands at an offset, header included; 0 where none stands."""
-    constant: bytes
-    """A mask of the first bytes of a header: the bits that all frames of a recording share."""
+    constant: int
+    """A mask of the first four bytes of a header: the bits that all frames of a recording share."""
 
     def row(self, data: bytes, start: int, most: int, end: int) -> tuple[int, bool]:
         """How many frames of one kind follow each other from `start`, and whether the last of them ends at `end`, or
@@ -62,10 +62,10 @@ class _Format:
         return count, at >= end
 
     def is_frame(self, data: bytes, at: int, like: int) -> bool:
-        return self.frame_bytes(data, at) > 0 and self._shared(data, at) == self._shared(data, like)
+        return self._shared(data, at) == self._shared(data, like) and self.frame_bytes(data, at) > 0
 
-    def _shared(self, data: bytes, at: int) -> bytes:
-        return bytes(byte & mask for byte, mask in zip(data[at : at + len(self.constant)], self.constant, strict=False))
+    def _shared(self, data: bytes, at: int) -> int:
+        return int.from_bytes(data[at : at + 4]) & self.constant
 
 
 def starts(data: bytes) -> Kind | None:
@@ -212,7 +212,7 @@ def _adts_frame_bytes(data: bytes, at: int) -> int:
 
 _FORMATS = (
     # The rate and the version; whether there is a checksum may change.
-    _Format("mp3", re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"), _mp3_frame_bytes, b"\xff\xfe\x0c"),
+    _Format("mp3", re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"), _mp3_frame_bytes, 0xFFFE0C00),
     # The profile, the rate and the channels.
-    _Format("adts", re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"), _adts_frame_bytes, b"\xff\xfe\xfd\xc0"),
+    _Format("adts", re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"), _adts_frame_bytes, 0xFFFEFDC0),
 )

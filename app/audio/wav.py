@@ -2,9 +2,9 @@
 libsndfile's own WAV reader supports many more codecs, and has had overflows in them.
 """
 
-import re
 import struct
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,7 +44,6 @@ _KNOWN_CHUNKS = {
 _TEXT_CHUNKS = (b"LIST", b"id3 ", b"ID3 ")
 _MAX_TEXT_CHUNKS, _MAX_TEXT_BYTES = 16, 1 << 16
 _FILES = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}  # byte order by magic
-_FILE_HEAD = re.compile(rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def read_wav(data: bytes, reading: Reading) -> WavData:
     itself, AudioEmpty without samples.
     """
     order = _FILES[data[:4]]
-    heads = deque(match.start() for match in _FILE_HEAD.finditer(data, 12))
+    heads = deque(_heads(data))
     at, layout, chunk, long_bytes, has_data = 12, None, b"", 0, False
     pieces: list[bytes] = []
     while at + 8 <= len(data):
@@ -126,6 +125,15 @@ def read_wav(data: bytes, reading: Reading) -> WavData:
     if not samples:
         raise AudioEmpty
     return _wav_data(layout, samples, order)
+
+
+def _heads(data: bytes) -> Iterator[int]:
+    """Where other files begin behind the first."""
+    at = data.find(b"WAVE", 12)
+    while at >= 0:
+        if data[at - 8 : at - 4] in _FILES:
+            yield at - 8
+        at = data.find(b"WAVE", at + 4)
 
 
 def _samples_bytes(data: bytes, body: int, size: int, stop: int, reading: Reading) -> int:
