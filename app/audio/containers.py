@@ -1,6 +1,7 @@
 """Reads a file of any container that is supported, block by block: which reader gets which bytes of it."""
 
 from collections.abc import Callable, Generator
+from itertools import pairwise
 
 from ..errors import AudioUndecodable
 from . import libav, mpeg, ogg, sndfile, whole
@@ -34,9 +35,10 @@ def read_blocks(data: bytes, check: Callable[[int, int], None], reading: Reading
     elif container == "amr":
         yield from _read_amr(data, reading)
     else:
-        yield from libav.read_blocks(data, container, reading)
-        is_whole = whole.is_whole_mp4 if container == "mp4" else whole.is_whole_matroska
-        reading.part_missing |= not is_whole(data)
+        outline = whole.outline_mp4(data) if container == "mp4" else whole.outline_matroska(data)
+        reading.part_missing |= not outline.is_whole
+        for start, stop in pairwise([0, *outline.starts[1:], len(data)]):
+            yield from libav.read_blocks(data[start:stop], container, reading)
 
 
 def _read_frames(data: bytes, reading: Reading) -> Generator[Block]:
@@ -61,11 +63,12 @@ def _read_wav(data: bytes, check: Callable[[int, int], None], reading: Reading) 
 
 def _read_amr(data: bytes, reading: Reading) -> Generator[Block]:
     """AMR has no mark by which to find the next frame after damage; a decoder that went on would make noise."""
-    end = whole.amr_end(data)
-    if end is None:
+    found = whole.whole_amr(data)
+    if found is None:
         raise AudioUndecodable
-    reading.part_missing |= end < len(data)
-    yield from libav.read_blocks(data[:end], "amr", reading)
+    frames, is_whole = found
+    reading.part_missing |= not is_whole
+    yield from libav.read_blocks(frames, "amr", reading)
 
 
 def _read_flac(data: bytes, reading: Reading) -> Generator[Block]:

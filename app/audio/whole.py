@@ -1,15 +1,16 @@
-"""Whether a file holds all that it announces. FFmpeg's demuxers pass over what is damaged or cut off, and say so only
-in their log.
+"""Follows the pieces of a file, to find whether it holds all that it announces, and whether it is several files.
 
-Sizes are followed, nothing is decoded.
+FFmpeg's demuxers pass over what is damaged or cut off, and say so only in their log. Sizes are followed, nothing is
+decoded.
 """
 
 import struct
+from dataclasses import dataclass
 
-_SEGMENT, _CLUSTER, _BLOCK_GROUP = 0x18538067, 0x1F43B675, 0xA0
+_EBML, _SEGMENT, _CLUSTER, _BLOCK_GROUP = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xA0
 _ENTERED = (_SEGMENT, _CLUSTER)
 _EBML_KNOWN = {
-    *(0x1A45DFA3, 0xEC, 0xBF),  # the header; Void and CRC-32, which may stand anywhere
+    *(_EBML, 0xEC, 0xBF),  # the header; Void and CRC-32, which may stand anywhere
     *(0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),  # in a segment
     *(0xE7, 0xA3, _BLOCK_GROUP, 0xA7, 0xAB, 0x5854, 0xAF),  # in a cluster
     *_ENTERED,
@@ -20,8 +21,23 @@ _AMR_WB_BYTES = dict(enumerate((17, 23, 32, 36, 40, 46, 50, 58, 60, 5))) | {14: 
 _AMR_MAGIC, _AMR_WB_MAGIC = b"#!AMR\n", b"#!AMR-WB\n"
 
 
-def is_whole_mp4(data: bytes) -> bool:
-    """Whether the boxes at the top follow each other up to the end."""
+@dataclass(frozen=True)
+class Outline:
+    """Where the joined files of `cat a b` begin, the first at 0, and whether the pieces of each follow each other up to
+    the end. FFmpeg reads the index of the first file only, and would decode the second by it.
+    """
+
+    starts: list[int]
+    is_whole: bool
+
+
+def outline_mp4(data: bytes) -> Outline:
+    """By the boxes at the top."""
+    starts: list[int] = []
+    return Outline(starts, _follow_boxes(data, starts))
+
+
+def _follow_boxes(data: bytes, starts: list[int]) -> bool:
     at = 0
     while at + 8 <= len(data):
         size, name = struct.unpack_from(">I4s", data, at)
@@ -31,18 +47,28 @@ def is_whole_mp4(data: bytes) -> bool:
             return True
         if size < 8 or not name.isascii():
             return False
+        if name == b"ftyp" or not starts:
+            starts.append(at)
         at += size
     return at <= len(data)
 
 
-def is_whole_matroska(data: bytes) -> bool:
-    """Whether the elements of the segment and its clusters follow each other up to the end."""
+def outline_matroska(data: bytes) -> Outline:
+    """By the elements of the segment and its clusters."""
+    starts: list[int] = []
+    return Outline(starts, _follow_elements(data, starts))
+
+
+def _follow_elements(data: bytes, starts: list[int]) -> bool:
     at = 0
     while at < len(data):
+        start = at
         name, at = _ebml_number(data, at, keep_marker=True)
         size, at = _ebml_number(data, at, keep_marker=False)
         if name not in _EBML_KNOWN or size is None:
             return False
+        if name == _EBML:
+            starts.append(start)
         if name == _SEGMENT and size >= 0 and at + size > len(data):
             return False
         if name not in _ENTERED:
@@ -66,15 +92,22 @@ def _ebml_number(data: bytes, at: int, keep_marker: bool) -> tuple[int | None, i
     return number, at + length
 
 
-def amr_end(data: bytes) -> int | None:
-    """Where the last whole frame ends; None where a frame is followed by something else."""
+def whole_amr(data: bytes) -> tuple[bytes, bool] | None:
+    """The whole frames, those of joined files as one file, and whether there is nothing else. None where a frame is
+    followed by what is none.
+    """
     magic, frame_bytes = (_AMR_MAGIC, _AMR_BYTES) if data.startswith(_AMR_MAGIC) else (_AMR_WB_MAGIC, _AMR_WB_BYTES)
-    at = len(magic)
+    start, at = 0, len(magic)
+    files: list[bytes] = []
     while at < len(data):
+        if data.startswith(magic, at):
+            files.append(data[start:at])
+            start = at = at + len(magic)
+            continue
         size = frame_bytes.get(data[at] >> 3 & 0xF)
         if data[at] & 0b10000011 or size is None:
             return None
         if at + 1 + size > len(data):
             break
         at += 1 + size
-    return at
+    return b"".join([*files, data[start:at]]), at == len(data)

@@ -333,3 +333,22 @@ def test_quicktime_from_before_mp4(make_speech: MakeSpeech) -> None:
 def test_a_variant_that_cannot_be_decoded_is_named() -> None:
     with pytest.raises(AudioFormatUnsupported, match="AAC-ELD"):
         decode((RECORDED / "aac-eld.m4a").read_bytes())
+
+
+@pytest.mark.parametrize("kind", [kind for kind in encoded.KINDS if kind.muxer != "adts"], ids=_name)
+def test_joined_files_are_heard_to_the_end(make_speech: MakeSpeech, kind: Kind) -> None:
+    one, other = (encode(_speech(make_speech, kind, seconds), kind) for seconds in (1.0, 2.0))
+    clip = decode(one + other + one)
+    assert not clip.part_missing
+    assert clip.duration_s == pytest.approx(2 * decode(one).duration_s + decode(other).duration_s, abs=0.001)
+    if kind not in INDEX_AT_END:
+        assert decode(one + other[:-41]).part_missing
+
+
+def test_joined_files_with_other_tables(make_speech: MakeSpeech) -> None:
+    """By the tables of the first file, the second would be noise."""
+    mono, stereo = (encode(make_speech(1.0, 48000, channels), Kind("webm", "libopus", 48000)) for channels in (1, 2))
+    vorbis = encode(make_speech(1.0, 48000, 2), encoded.VORBIS_WEBM)
+    assert decode(vorbis + stereo).duration_s == pytest.approx(2, abs=0.03)
+    with pytest.raises(AudioUndecodable, match="midway"):
+        decode(mono + stereo)
