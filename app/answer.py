@@ -11,6 +11,7 @@ WarningCode = Literal[
     "audio_no_speech",
     "audio_little_speech",
     "audio_channels_differ",
+    "audio_part_missing",
     "transcript_truncated",
     "transcript_empty",
     "transcript_not_korean",
@@ -24,6 +25,8 @@ WARNINGS: dict[WarningCode, str] = {
     "that use it.",
     "audio_channels_differ": "The audio's channels hold different sound, such as one speaker each, and were mixed; "
     "send the field `channel` with a number from 0 to judge one.",
+    "audio_part_missing": "Part of the file's sound was not used: it is damaged, cut off, or on another track. "
+    "Send the whole file, with one audio track.",
     "transcript_truncated": "Only the first {tokens} tokens of the transcript were used.",
     "transcript_empty": "The transcript holds only tags or invisible characters; the answer uses the audio alone.",
     "transcript_not_korean": "The transcript has hardly any Hangul, and the model reads Korean; do not rely on results "

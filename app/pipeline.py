@@ -167,4 +167,6 @@ def _audio_warnings(clip: Clip, heard: Heard, manifest: Manifest) -> list[Warned
         warnings.append(Warned.of("audio_truncated", end_s=end_s, duration_s=clip.duration_s))
     if clip.channels_differ:
         warnings.append(Warned.of("audio_channels_differ"))
+    if clip.part_missing:
+        warnings.append(Warned.of("audio_part_missing"))
     return warnings

@@ -60,19 +60,25 @@ def mutator(files: list[bytes]) -> Callable[[bytes, int, int], bytes]:
 
 
 def seeds() -> list[bytes]:
-    """A tenth of a second in every format that is decoded, and in some that are refused."""
+    """A tenth of a second in every format that is decoded, and in some that are refused; tagged, joined and cut."""
     files = []
-    wavs = [("WAV", name) for name in ("PCM_U8", "PCM_16", "PCM_24", "FLOAT", "DOUBLE", "ALAW", "IMA_ADPCM")]
-    others = [("WAVEX", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
+    wavs = [("WAV", name) for name in ("PCM_U8", "PCM_16", "PCM_24", "FLOAT", "DOUBLE", "ALAW", "MS_ADPCM")]
+    wavs += [("WAV", "IMA_ADPCM"), ("WAV", "GSM610"), ("WAV", "G721_32"), ("WAVEX", "PCM_16"), ("RF64", "PCM_16")]
+    others = [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
     for container, encoding in wavs + others:
         for channels in (1, 2):
-            if encoding != "IMA_ADPCM" or channels == 1:
+            if encoding not in ("GSM610", "G721_32") or channels == 1:
                 buffer = io.BytesIO()
                 tone = _tone(8000, channels)
                 soundfile.write(buffer, tone, 8000, format=container, subtype=encoding)
                 files.append(buffer.getvalue())
-    files += [encoded.encode(_tone(kind.rate, kind.channels), kind) for kind in encoded.KINDS]
-    return [*files, encoded.amr_wb(5), encoded.encode(_tone(48000, 1), encoded.OPUS_WEBM, video=True)]
+    kinds = [*encoded.KINDS, encoded.OGG_FLAC, encoded.ALAC, encoded.PCM_MKV, encoded.PCM_MOV]
+    files += [encoded.encode(_tone(kind.rate, kind.channels), kind) for kind in kinds]
+    files += [encoded.amr_wb(5), encoded.encode(_tone(48000, 1), encoded.OPUS_WEBM, video=True)]
+    files.append(encoded.encode(_tone(48000, 1), encoded.PCM_MOV, beside=(_tone(48000, 1), "aac")))
+    id3, id3v1 = b"ID3\x04\0\0\0\0\0\x20" + b"x" * 32, b"TAG" + b"x" * 125
+    joined = [id3 + data + data[len(data) // 2 :] + id3v1 + data for data in files if len(data) < 5000]
+    return files + joined
 
 
 def _tone(rate: int, channels: int) -> np.ndarray:

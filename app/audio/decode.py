@@ -4,25 +4,23 @@ No features are computed here: the log-mel front-end is inside the exported grap
 of `app.audio.pool`, which may crash or hang.
 """
 
-import io
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import soundfile
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ..errors import AudioEmpty, AudioTooLong, AudioTooManyChannels, AudioUndecodable, ChannelMissing
-from . import libav
 from .channels import Mono, to_mono
-from .sniff import Container, skip_id3, sniff
-from .wav import read_wav
+from .containers import read_blocks
+from .reading import Reading
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -32,8 +30,6 @@ SAMPLE_RATE = 16_000  # Hz, of every clip once decoded
 # A lower rate holds no speech, and a forged one of a few Hz would make resampling explode. No equipment records a
 # higher one.
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz
-# Large enough that a block costs more than the call, small enough to stay in the cache.
-_BLOCK_VALUES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,8 @@ class Clip:
     `samples`: float32 [samples], mono, 16 kHz, finite, contiguous; those of a float file may exceed -1..1. The
     rest describes the file: `duration_s` of everything that could be decoded, `sample_rate` in Hz, `channels`.
     `channel` is the one that the samples are of, from 0, or None for a mix; `channels_differ` whether a mix joins
-    different sounds.
+    different sounds. `part_missing`: whether part of the sound is not in `samples`: damaged, cut off, or on another
+    track.
     """
 
     samples: NDArray[np.float32]
@@ -73,11 +70,12 @@ class Clip:
     channels: int
     channel: int | None = None
     channels_differ: bool = False
+    part_missing: bool = False
 
 
 def decode(data: bytes, limits: Limits = _DEFAULT, channel: int | None = None) -> Clip:
-    """Decodes a file of any rate: WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, MP4 and ADTS (AAC),
-    WebM (Opus, Vorbis), AMR.
+    """Decodes a file of any rate: WAV (PCM, float, A-law, mu-law, ADPCM, GSM 6.10, MP3), FLAC, MP3, ADTS (AAC), AMR,
+    OGG (Vorbis, Opus, FLAC), and MP4, MOV, Matroska and WebM with one of these codecs, except ADPCM and GSM, or ALAC.
 
     `channel`, from 0, is taken alone; None joins all as `app.audio.channels` does. The result is resampled by soxr
     (HQ). The same bytes give the same samples.
@@ -87,8 +85,9 @@ def decode(data: bytes, limits: Limits = _DEFAULT, channel: int | None = None) -
     """
     if not data:
         raise AudioEmpty
+    reading = Reading()
     with _interrupted_later():
-        sample_rate, channels, joined = _mono(skip_id3(data), limits, channel)
+        sample_rate, channels, joined = _mono(data, limits, channel, reading)
     mono = joined.samples
     samples = mono if sample_rate == SAMPLE_RATE else soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
     if len(samples) == 0:
@@ -97,7 +96,9 @@ def decode(data: bytes, limits: Limits = _DEFAULT, channel: int | None = None) -
     if not np.isfinite(samples).all():
         raise AudioUndecodable("The file holds samples that are not numbers (NaN or infinity).")
     samples = np.ascontiguousarray(samples, dtype=np.float32)
-    return Clip(samples, len(mono) / sample_rate, sample_rate, channels, joined.channel, joined.differ)
+    return Clip(
+        samples, len(mono) / sample_rate, sample_rate, channels, joined.channel, joined.differ, reading.part_missing
+    )
 
 
 @contextmanager
@@ -116,10 +117,9 @@ def _interrupted_later() -> Iterator[None]:
             before(*came[0])
 
 
-def _mono(data: bytes, limits: Limits, channel: int | None) -> tuple[int, int, Mono]:
+def _mono(data: bytes, limits: Limits, channel: int | None, reading: Reading) -> tuple[int, int, Mono]:
     """The rate in Hz, the number of channels, and `channel` or all of them joined. Raises as `decode`."""
-    container = sniff(data)
-    blocks = libav.read_blocks(data, container) if container in libav.FORMATS else _read_blocks(data, container, limits)
+    blocks = read_blocks(data, partial(_check, limits=limits), reading)
     sample_rate = channels = frames = max_frames = 0
     kept: list[NDArray[np.float32]] = []
     with closing(blocks):
@@ -156,22 +156,3 @@ def _check(sample_rate: int, channels: int, limits: Limits) -> None:
     if channels > limits.max_channels:
         most = f"The audio has {channels} channels and may have {limits.max_channels}."
         raise AudioTooManyChannels(f"{most} {AudioTooManyChannels.sentence}")
-
-
-def _read_blocks(data: bytes, container: Container, limits: Limits) -> Generator[libav.Block]:
-    """Yields what libsndfile reads. Of a WAV file it gets the samples alone, so that no header reaches it."""
-    raw: dict[str, Any] = {}
-    if container == "wav":
-        wav = read_wav(data)
-        _check(wav.sample_rate, wav.channels, limits)
-        data = wav.data
-        raw = {"format": "RAW", "endian": "LITTLE", "subtype": wav.encoding}
-        raw |= {"samplerate": wav.sample_rate, "channels": wav.channels}
-    try:
-        with soundfile.SoundFile(io.BytesIO(data), **raw) as file:
-            _check(file.samplerate, file.channels, limits)
-            frames = max(1, _BLOCK_VALUES // file.channels)
-            while len(block := file.read(frames, dtype="float32", always_2d=True)):
-                yield file.samplerate, block
-    except (soundfile.LibsndfileError, ValueError, TypeError) as error:
-        raise AudioUndecodable from error

@@ -95,11 +95,11 @@ class DecoderProcess:
         body = self._read(size, deadline)
         if kind == SAMPLES:
             samples = np.frombuffer(body, dtype=np.float32)
-            duration_s, sample_rate, channels, taken, differ = about
+            duration_s, sample_rate, channels, taken, *flags = about
             # A file may have taken the process over, and others' requests share its metrics: its values are checked.
             if not (0 <= duration_s < math.inf and np.isfinite(samples).all()):
                 raise Ended("died")
-            return Clip(samples, duration_s, sample_rate, channels, None if taken == MIX else taken, differ)
+            return Clip(samples, duration_s, sample_rate, channels, None if taken == MIX else taken, *flags)
         code, _, sentence = body.decode(errors="replace").partition("\n")
         raise _ERRORS.get(code, AudioUndecodable)(sentence)
 

@@ -17,9 +17,9 @@ from .decode import Limits, decode
 # A request: the length of the file and the channel, then the file.
 REQUEST = struct.Struct("<Qi")
 MIX = -1  # in place of a channel
-# A reply: the length of its body, the kind of its body, duration_s, sample_rate, channels, channel and whether the
-# channels differ; then the body.
-REPLY = struct.Struct("<QBdIIi?")
+# A reply: the length of its body, the kind of its body, duration_s, sample_rate, channels, channel, whether the
+# channels differ and whether a part is missing; then the body.
+REPLY = struct.Struct("<QBdIIi??")
 SAMPLES = 0  # float32
 REFUSED = 1  # a code and a sentence, separated by a line end
 EXHAUSTED = 2  # no body, and the process ends: fragmented memory is not given back
@@ -64,7 +64,7 @@ def serve(source: BinaryIO, sink: BinaryIO, limits: Limits, timeout_s: float) ->
             return
         else:
             taken = MIX if clip.channel is None else clip.channel
-            about = (clip.duration_s, clip.sample_rate, clip.channels, taken, clip.channels_differ)
+            about = (clip.duration_s, clip.sample_rate, clip.channels, taken, clip.channels_differ, clip.part_missing)
             _write(sink, REPLY.pack(clip.samples.nbytes, SAMPLES, *about))
             _write(sink, clip.samples.data.cast("B"))
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -72,7 +72,7 @@ def serve(source: BinaryIO, sink: BinaryIO, limits: Limits, timeout_s: float) ->
 
 def _head(size: int, kind: int) -> bytes:
     """The head of a reply without samples."""
-    return REPLY.pack(size, kind, 0, 0, 0, MIX, False)
+    return REPLY.pack(size, kind, 0, 0, 0, MIX, False, False)
 
 
 def _write(sink: BinaryIO, data: bytes | memoryview) -> None:

@@ -23,3 +23,13 @@ def sound_file(
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format=container, subtype=encoding)
     return buffer.getvalue()
+
+
+def likeness(samples: NDArray[np.float32], original: NDArray[np.float32]) -> float:
+    """The highest correlation of `original` with a stretch of `samples`, -1 to 1."""
+    size = len(samples) + len(original)
+    spectra = np.fft.rfft(samples, size), np.fft.rfft(original, size).conj()
+    products = np.fft.irfft(spectra[0] * spectra[1], size)[: len(samples) - len(original) + 1]
+    sums = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+    energies = sums[len(original) :] - sums[: -len(original)]
+    return float((products / np.sqrt((energies + 1e-9) * np.sum(original.astype(np.float64) ** 2))).max())

@@ -40,6 +40,7 @@ def test_each_warning_is_a_sentence_with_its_values(
         ask(make_file(np.zeros(16_000, dtype=np.float32)), "c/ n/"),
         ask(make_file(make_speech(0.1))),
         ask(make_file(np.stack([talk, talk[::-1]], axis=1)), "null"),
+        ask(make_file(make_speech(1.0))[:-7]),
     ]
     details = {warned.code: warned.detail for answer in answers for warned in answer.warnings}
     assert details == {
@@ -50,6 +51,8 @@ def test_each_warning_is_a_sentence_with_its_values(
         "use it.",
         "audio_channels_differ": "The audio's channels hold different sound, such as one speaker each, and were mixed; "
         "send the field `channel` with a number from 0 to judge one.",
+        "audio_part_missing": "Part of the file's sound was not used: it is damaged, cut off, or on another track. "
+        "Send the whole file, with one audio track.",
         "transcript_truncated": "Only the first 16 tokens of the transcript were used.",
         "transcript_empty": "The transcript holds only tags or invisible characters; the answer uses the audio alone.",
         "transcript_not_korean": "The transcript has hardly any Hangul, and the model reads Korean; do not rely on "
@@ -69,11 +72,8 @@ def test_warnings_of_the_audio_come_first(
     read = read_transcript("가" * 100, True, model.tokenizer, 2000)
     prepared = prepare(decode(make_file(make_speech(4.0))), read, manifest, None)
     assert [warned.code for warned in prepared.warnings] == ["audio_truncated", "transcript_truncated"]
-    assert (
-        prepared.given is not None
-        and prepared.given.waveform is not None
-        and len(prepared.given.waveform) == manifest.audio.max_samples
-    )
+    assert prepared.given is not None and prepared.given.waveform is not None
+    assert len(prepared.given.waveform) == manifest.audio.max_samples
 
 
 def test_a_transcript_is_bounded_before_it_is_cleaned(model: Model) -> None:

@@ -139,9 +139,9 @@ def test_refusals_come_with_their_sentences(wav: bytes) -> None:
     soundfile.write(nine, np.zeros((100, 9)), 8000, format="WAV")
     bomb = io.BytesIO()
     soundfile.write(bomb, np.zeros(1_000_000, dtype=np.int16), 8000, format="FLAC")
-    adpcm = io.BytesIO()
-    soundfile.write(adpcm, np.zeros(1000), 8000, format="WAV", subtype="IMA_ADPCM")
-    files = [b"", b"\xed\x95\x9c\xea\xb5\xad" * 9, wav[:20], nine.getvalue(), bomb.getvalue(), adpcm.getvalue()]
+    g721 = io.BytesIO()
+    soundfile.write(g721, np.zeros(1000), 8000, format="WAV", subtype="G721_32")
+    files = [b"", b"\xed\x95\x9c\xea\xb5\xad" * 9, wav[:20], nine.getvalue(), bomb.getvalue(), g721.getvalue()]
     kinds = [AudioEmpty, AudioFormatUnsupported, AudioUndecodable, AudioTooManyChannels, AudioTooLong]
     kinds.append(AudioFormatUnsupported)
     with Pool(max_duration_s=100) as pool:
