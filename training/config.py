@@ -90,11 +90,14 @@ class TextConfig(_Frozen):
 class EmotionConfig(_Frozen):
     """The classifier on both embeddings."""
 
-    fusion: Literal["joined", "added"] = Field(
-        "joined", description="One sequence of both, as published, or the sum of each modality's own logits"
+    fusion: Literal["joined", "added", "either"] = Field(
+        "joined",
+        description="One sequence of both, as published; the sum of each modality's own logits; or what either of the "
+        "modalities expresses",
     )
 
     classes: tuple[str, ...] = ("neutral", "sad", "happy", "surprise", "angry")
+    neutral: str = Field("neutral", description="The class that stands for no emotion, for `either`")
     block: BlockConfig = BlockConfig(layers=4, feed_forward=3072)
     head: Head = "recurrent"
     recurrent: int = Field(128, description="Width of the LSTM")

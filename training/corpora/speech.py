@@ -1,7 +1,9 @@
-"""ko_emotional_speech: acted Korean speech, ten speakers with the same sentences in four emotions."""
+"""Korean speech of emotiontts_open_db: ko_emotional_speech, acted by ten speakers in four emotions, and
+ko_ordinary_speech, read by twenty without one asked for.
+"""
 
 import csv
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from app.text import clean_transcript
@@ -40,6 +42,31 @@ def read_korean_speech(folder: Path, report: Report, test: Collection[str] = ())
             arousal=MEAN_AROUSAL[emotion],
             duration_s=seconds,
             split=split,
+        )
+
+
+def read_ordinary_speech(
+    folder: Path, report: Report, classes: Sequence[str], test: Collection[str] = ()
+) -> Iterator[Utterance]:
+    """The clips of ko_ordinary_speech: the speakers in `test` are the test split, the others train.
+
+    Nobody labelled them. They count as neutral when tested; in training only mostly, as some lines are lively: `votes`
+    give the other `classes` a share too. Raises CorpusError.
+    """
+    lively = 0.2 / len(classes)
+    votes = {name: round(lively + 0.8 * (name == "neutral"), 4) for name in classes}
+    for row, path, seconds in _rows(folder, report):
+        tested = row["speaker"] in test
+        yield Utterance(
+            id=f"{folder.name}-{path.stem}",
+            corpus=folder.name,
+            speaker=row["speaker"],
+            gender="female" if row["gender"] == "female" else "male",
+            audio=path,
+            emotion="neutral" if tested else None,
+            votes=None if tested else votes,
+            duration_s=seconds,
+            split="test" if tested else "train",
         )
 
 

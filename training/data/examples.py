@@ -66,13 +66,16 @@ class Examples(Dataset[Example]):
 
     def read(self, utterance: Utterance) -> Example:
         """Raises DataError, naming the utterance."""
-        return Example(utterance, self._waveform(utterance), self._tokens(utterance))
+        samples = self.decoded(utterance)
+        waveform = heard(samples, self.audio, self.detector) if len(samples) else samples
+        return Example(utterance, waveform, self._tokens(utterance))
 
-    def _waveform(self, utterance: Utterance) -> NDArray[np.float32]:
+    def decoded(self, utterance: Utterance) -> Waveform:
+        """The samples of the whole clip; none where the utterance has no audio. Raises DataError."""
         if utterance.audio is None:
             return np.zeros(0, dtype=np.float32)
         try:
-            return heard(decode(utterance.audio.read_bytes()).samples, self.audio, self.detector)
+            return decode(utterance.audio.read_bytes()).samples
         except (OSError, MaeumError) as error:
             raise DataError(f"{utterance.id}: {utterance.audio}: {error}") from error
 

@@ -4,8 +4,8 @@ Of a clip these heads read only the mean of its embedding. So the encoders run o
 copies of it, and hundreds of steps on the means take seconds: leaving out each speaker in turn is affordable.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,16 +16,20 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from app.engine.detector import SpeechDetector
+
 from ..data.batches import by_length, collate, label_shares
-from ..data.examples import Examples
-from ..data.microphone import recorded_otherwise
+from ..data.examples import Example, Examples, heard
+from ..data.microphone import cropped, recorded_otherwise
 from ..data.utterance import Utterance
-from ..networks.model import AddedEmotion
+from ..networks.model import EitherEmotion
 from ..networks.networks import Networks
 from ..networks.pooling import MeanPool
 from .loss import regression_loss
 
-COPIES = 8  # re-recorded copies of each clip
+COPIES = 16  # re-recorded copies of each clip
+CROPPED = 0.35  # share of the copies of which a part of one to two and a half seconds is taken
+WEAK = 0.2  # share of the draws that take a clip without an emotion of its own, but with shares of several
 ORIGINAL = 0.4  # share of the draws that take the clip itself, not a copy
 STEPS = 800
 BATCH = 32  # clips per step, and as many transcripts
@@ -35,6 +39,8 @@ WEIGHT_DECAY = 0.05
 AUDIO_SMOOTHING = 0.3
 TEXT_SMOOTHING = 0.1
 
+NO_TOKENS = np.zeros(0, dtype=np.int64)
+
 
 @dataclass(frozen=True)
 class Clips:
@@ -43,9 +49,9 @@ class Clips:
     utterances: list[Utterance]
     means: Tensor
 
-    def without(self, speaker: str) -> "Clips":
+    def without(self, speakers: Collection[str]) -> "Clips":
         """The clips of the other speakers."""
-        kept = [row for row, utterance in enumerate(self.utterances) if utterance.speaker != speaker]
+        kept = [row for row, utterance in enumerate(self.utterances) if utterance.speaker not in speakers]
         return Clips([self.utterances[row] for row in kept], self.means[kept])
 
 
@@ -58,15 +64,24 @@ class Transcripts:
 
 
 @torch.no_grad()
-def embed_clips(networks: Networks, utterances: Sequence[Utterance], seed: int) -> Clips:
-    """Runs the audio encoder over each clip and `COPIES` re-recorded copies of it. Raises DataError."""
-    examples = Examples(utterances, None, networks.config.audio.max_frames)
+def embed_clips(
+    networks: Networks, utterances: Sequence[Utterance], seed: int, detector: SpeechDetector | None = None
+) -> Clips:
+    """Runs the audio encoder over what it gets of each clip and of `COPIES` re-recorded copies of it.
+
+    Raises DataError.
+    """
+    examples = Examples(utterances, None, networks.config.audio.max_frames, detector)
     means = []
     for index in tqdm(range(len(examples)), desc="clips", mininterval=1.0, leave=False):
-        example = examples[index]
+        samples = examples.decoded(utterances[index])
         random = np.random.default_rng((seed, index))
-        waveforms = [example.waveform, *(recorded_otherwise(example.waveform, random) for _ in range(COPIES))]
-        batch = collate([replace(example, waveform=one) for one in waveforms], networks.config.emotion.classes)
+        waveforms = [heard(samples, examples.audio, detector)]
+        for _ in range(COPIES):
+            copy = heard(recorded_otherwise(samples, random), examples.audio, detector)
+            waveforms.append(cropped(copy, random.uniform(1.0, 2.5), random) if random.random() < CROPPED else copy)
+        made = [Example(utterances[index], waveform, NO_TOKENS) for waveform in waveforms]
+        batch = collate(made, networks.config.emotion.classes)
         _, embedding, mask = networks.audio(batch.waveform, batch.waveform_length)
         means.append(embedding.sum(dim=1) / mask.sum(dim=1, keepdim=True))
     return Clips(list(utterances), torch.stack(means))
@@ -91,37 +106,37 @@ def train_arousal(networks: Networks, clips: Clips, seed: int) -> None:
     arousal = torch.tensor([utterance.arousal or float("nan") for utterance in clips.utterances])
     fit_scale(head, clips)
     nn.init.zeros_(head.linear.weight)
-    nn.init.constant_(head.linear.bias, float(arousal.mean()))
+    nn.init.constant_(head.linear.bias, float(arousal.nanmean()))
     random = np.random.default_rng(seed)
 
     def loss() -> Tensor:
         rows, means = draw_clips(clips, random)
-        return regression_loss("ccc", head.of_mean(means)[:, 0], arousal[rows])
+        rated = ~arousal[rows].isnan()
+        return regression_loss("ccc", head.of_mean(means)[rated, 0], arousal[rows][rated])
 
     descend(head, loss, seed)
 
 
 def train_emotion(networks: Networks, clips: Clips, transcripts: Transcripts, seed: int) -> None:
-    """Fits an added classifier: the audio part on clips, the text part on transcripts, and the weight of the text part
-    when both are present.
+    """Fits the classifier: the audio part on clips, the text part on transcripts, and how both are joined.
 
-    That weight is fitted on clips paired with transcripts of other utterances: a third have the clip's emotion, a third
-    are neutral and a third are random. Transcripts of rare emotions are drawn more often, by the root of their number.
+    That is fitted on clips paired with transcripts of other utterances, for which `expected` says what a person would
+    answer; half of the clips get a transcript of their own emotion or a neutral one. Transcripts are drawn so that
+    emotions are equally frequent.
     """
     classifier, classes = networks.emotion, networks.config.emotion.classes
-    assert isinstance(classifier, AddedEmotion)
+    assert isinstance(classifier, EitherEmotion)
     fit_scale(classifier.audio, clips)
     for parameter in classifier.parameters():  # it may have learned from a speaker who is left out now
         nn.init.zeros_(parameter)
-    nn.init.ones_(classifier.beside)
+    for parameter in (classifier.audio_scale, classifier.text_scale, classifier.neutral_power):
+        nn.init.ones_(parameter)
     clip_labels = torch.tensor([label_shares(utterance, classes) for utterance in clips.utterances])
     transcript_labels = torch.tensor([label_shares(utterance, classes) for utterance in transcripts.utterances])
     emotions = np.array([utterance.emotion or "" for utterance in transcripts.utterances])
-    names, members, counts = np.unique(emotions, return_inverse=True, return_counts=True)
-    weights = np.where(transcript_labels.sum(dim=1) > 0, counts[members] ** -0.5, 0.0)
-    weights /= weights.sum()
-    every_row = np.arange(len(emotions))
-    rows_of = {name: np.flatnonzero(emotions == name) for name in names}
+    weights = evened_out(transcripts.utterances)
+    rows_of = {name: np.flatnonzero(emotions == name) for name in classes}
+    paired = torch.tensor([utterance.emotion is not None for utterance in clips.utterances])
     random = np.random.default_rng(seed)
 
     def text_logits(rows: Sequence[int]) -> Tensor:
@@ -130,25 +145,56 @@ def train_emotion(networks: Networks, clips: Clips, transcripts: Transcripts, se
         return logits
 
     def row_beside(emotion: str | None) -> int:
-        """A transcript to pair with a clip of `emotion`."""
-        wanted = (emotion, "neutral", None)[random.integers(3)]
-        return int(random.choice(rows_of.get(wanted, every_row)))
+        """A transcript with a clear emotion, to pair with a clip of `emotion`."""
+        wanted = (emotion, networks.config.emotion.neutral, None, None)[random.integers(4)]
+        name = wanted if wanted is not None and len(rows_of[wanted]) else random.choice(present)
+        return int(random.choice(rows_of[name]))
+
+    present = [name for name in classes if len(rows_of[name])]
 
     def loss() -> Tensor:
         rows, means = draw_clips(clips, random)
         from_audio = classifier.audio.of_mean(means)
         drawn = random.choice(len(weights), BATCH, p=weights).tolist()
         from_text = text_logits(drawn)
+        beside = [row_beside(clips.utterances[row].emotion) for row in rows]
         with torch.no_grad():
-            beside = text_logits([row_beside(clips.utterances[row].emotion) for row in rows])
-        both = from_audio.detach() + classifier.beside * beside
+            from_beside = text_logits(beside)
+        both = classifier.fused(from_audio.detach(), from_beside)[paired[rows]]
+        wanted = expected(clip_labels[rows], transcript_labels[beside], classifier.neutral)[paired[rows]]
         return (
             cross_entropy(from_audio, clip_labels[rows], label_smoothing=AUDIO_SMOOTHING)
             + cross_entropy(from_text, transcript_labels[drawn], label_smoothing=TEXT_SMOOTHING)
-            + cross_entropy(both, clip_labels[rows], label_smoothing=AUDIO_SMOOTHING)
+            + cross_entropy(both, wanted, label_smoothing=TEXT_SMOOTHING)
         )
 
     descend(classifier, loss, seed)
+
+
+def evened_out(utterances: Sequence[Utterance]) -> NDArray[np.float64]:
+    """Shares of the draws [utterances] by which each corpus is drawn equally often, and each emotion within it.
+
+    Utterances without a clear emotion count as a class of their own, half as often; those without any label not at all.
+    """
+    kinds = np.array([f"{u.corpus} {u.emotion or ''}" for u in utterances])
+    _, members, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    unclear = np.array([u.emotion is None for u in utterances])
+    labelled = np.array([bool(u.emotion or u.votes) for u in utterances])
+    weights = np.where(unclear, 0.5, 1.0) * labelled / counts[members]
+    return np.asarray(weights / weights.sum())
+
+
+def expected(audio: Tensor, text: Tensor, neutral: Tensor) -> Tensor:
+    """What a person would answer to a voice and words, as shares [batch, classes] of what each expresses by itself.
+
+    Where one is neutral, the other counts; where both express an emotion, both do, to equal parts.
+    """
+    expressed = [shares * ~neutral for shares in (audio, text)]
+    total = expressed[0] + expressed[1]
+    both_neutral = 1 - (1 - (audio * neutral).sum(dim=1)) - (1 - (text * neutral).sum(dim=1))
+    rest = both_neutral.clamp(min=0)[:, None] * neutral
+    shares = total / total.sum(dim=1, keepdim=True).clamp(min=1.0) + rest
+    return shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
 
 def fit_scale(pool: MeanPool, clips: Clips) -> None:
@@ -160,7 +206,10 @@ def fit_scale(pool: MeanPool, clips: Clips) -> None:
 
 def draw_clips(clips: Clips, random: np.random.Generator) -> tuple[NDArray[np.int64], Tensor]:
     """Rows of a batch of clips, and a mean for each [batch, width]: the clip's own, or that of one of its copies."""
-    rows = random.integers(len(clips.utterances), size=BATCH)
+    weak = np.array([utterance.emotion is None for utterance in clips.utterances])
+    shares = np.where(weak, WEAK, 1 - WEAK) if weak.any() else np.ones(len(weak))
+    shares /= np.where(weak, weak.sum(), (~weak).sum())
+    rows = random.choice(len(weak), size=BATCH, p=shares / shares.sum())
     copies = np.where(random.random(BATCH) < ORIGINAL, 0, random.integers(1, clips.means.shape[1], size=BATCH))
     return rows, clips.means[rows, copies]
 

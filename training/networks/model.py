@@ -15,6 +15,7 @@ from ..features import N_MELS, LogMelDelta
 from .attention import attend
 from .pooling import MASKED, AttentivePool, MeanPool, make_head
 
+LEAST = 1e-4  # a probability under it counts as this: float16 has no logarithm of much less
 FREQUENCIES = N_MELS // 4  # after the two strided convolutions
 
 
@@ -191,6 +192,42 @@ class AddedEmotion(nn.Module):
         has_audio, has_text = (frames > 0)[:, None], (tokens > 0)[:, None]
         from_text = self.text(text_embedding, tokens) * torch.where(has_audio, self.beside, 1.0)
         return self.audio(audio_embedding, frames) * has_audio + from_text * has_text
+
+
+class EitherEmotion(nn.Module):
+    """As `Emotion`, but each modality has a head of its own, and an emotion that either expresses is the answer.
+
+    With both, an emotion other than neutral has the weight 1 - (1 - a)(1 - t), the "noisy or" of its probabilities in
+    audio and text, and neutral has (a t) to a learned power: a neutral voice is no evidence against angry words, nor
+    are neutral words against an angry voice. The probabilities are of logits times a learned scale for each modality.
+    """
+
+    def __init__(self, config: EmotionConfig, width: int) -> None:
+        super().__init__()
+        self.audio = MeanPool(width, len(config.classes), config.block.dropout)
+        self.text = AttentivePool(width, len(config.classes))
+        self.audio_scale = nn.Parameter(torch.ones(()))
+        self.text_scale = nn.Parameter(torch.ones(()))
+        self.neutral_power = nn.Parameter(torch.ones(()))
+        neutral = torch.tensor([name == config.neutral for name in config.classes])
+        self.register_buffer("neutral", neutral, persistent=False)
+
+    neutral: Tensor
+
+    def forward(self, audio_embedding: Tensor, audio_mask: Tensor, text_embedding: Tensor, text_mask: Tensor) -> Tensor:
+        frames, tokens = audio_mask.sum(dim=1), text_mask.sum(dim=1)
+        from_audio, from_text = self.audio(audio_embedding, frames), self.text(text_embedding, tokens)
+        has_audio, has_text = (frames > 0)[:, None], (tokens > 0)[:, None]
+        both = self.fused(from_audio, from_text)
+        one = torch.where(has_audio, from_audio, torch.where(has_text, from_text, 0.0))
+        return torch.where(has_audio & has_text, both, one)
+
+    def fused(self, from_audio: Tensor, from_text: Tensor) -> Tensor:
+        """The logits of both from those of each, [batch, classes]."""
+        audio, text = (from_audio * self.audio_scale).softmax(dim=1), (from_text * self.text_scale).softmax(dim=1)
+        either = 1 - (1 - audio) * (1 - text)
+        neither = (audio * text).clamp(min=LEAST) ** self.neutral_power
+        return torch.where(self.neutral, neither, either).clamp(min=LEAST).log()
 
 
 def join(audio: Tensor, audio_mask: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,15 @@ from transformers import PreTrainedModel
 from ..config import Config, ConfigError, Stage
 from ..data.augment import Band, mask_frequencies
 from ..data.batches import Batch
-from .model import AddedEmotion, AudioArousal, Emotion, TextValence
+from .model import AddedEmotion, AudioArousal, EitherEmotion, Emotion, TextValence
 from .original import original_networks
 from .whisper import WhisperArousal
+
+CLASSIFIERS: dict[str, type[Emotion | AddedEmotion | EitherEmotion]] = {
+    "joined": Emotion,
+    "added": AddedEmotion,
+    "either": EitherEmotion,
+}
 
 
 @dataclass
@@ -35,7 +41,7 @@ class Networks(nn.Module):
 
     audio: AudioArousal | WhisperArousal
     text: TextValence
-    emotion: Emotion | AddedEmotion
+    emotion: Emotion | AddedEmotion | EitherEmotion
 
     def __init__(self, config: Config, encoder: PreTrainedModel) -> None:
         super().__init__()
@@ -47,8 +53,7 @@ class Networks(nn.Module):
             encoder_config = config.audio.encoder
             self.audio = WhisperArousal(config.audio, encoder_config) if encoder_config else AudioArousal(config.audio)
             self.text = TextValence(config.text, encoder)
-            classifier = AddedEmotion if config.emotion.fusion == "added" else Emotion
-            self.emotion = classifier(config.emotion, self.audio.width)
+            self.emotion = CLASSIFIERS[config.emotion.fusion](config.emotion, self.audio.width)
         if self.audio.width != self.text.width:
             raise ConfigError(
                 f"The audio block is {self.audio.width} wide and the text encoder {self.text.width}; "
