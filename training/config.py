@@ -120,6 +120,12 @@ class StageConfig(_Frozen):
         description="Of a second loss, which predicts an utterance's tags from the embedding; utterances with tags "
         "but without a score are used too",
     )
+    emotion_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Of another second loss of a regressor, which predicts the emotion from the embedding; utterances "
+        "with an emotion but without a score are used too",
+    )
     epochs: int = Field(20, ge=1)
     patience: int = Field(8, ge=1, description="Epochs without better validation before stopping")
     choose_by: Literal["loss", "score"] = Field(
@@ -163,6 +169,9 @@ class Augmentation(_Frozen):
     )
     classes: tuple[str, ...] = Field(("surprise", "angry", "sad"), description="Emotions to augment; all if empty")
     share: float = Field(0.5, ge=0, le=1, description="On the fly: share of the utterances to change")
+    respell: float = Field(
+        0.0, ge=0, le=1, description="Share of the transcripts that lose punctuation, or all their spaces, each epoch"
+    )
 
 
 class TrainConfig(_Frozen):

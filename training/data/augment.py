@@ -1,9 +1,10 @@
-"""Augmentation: random frequency masking, random swap and random deletion of tokens, as published.
+"""Augmentation: random frequency masking, random swap and random deletion of tokens, as published; and respelling.
 
 A band of 10..29 mels at a random place is filled with uniform noise between two random levels in [-80, 0] dB; 30 % of
 the tokens change places, or are deleted. The original drew every copy with the same seed; here each has its own.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,8 @@ Kind = Literal["swap", "mask", "mask_delete"]
 KINDS: tuple[Kind, ...] = ("swap", "mask", "mask_delete")
 NARROWEST, WIDEST = 10, 29  # mels
 TOKENS = 0.3  # share of the tokens that are swapped or deleted
+
+_PUNCTUATION = re.compile(r"(?<!\d)[.,!?~…]+|[.,!?~…]+(?!\d)")
 
 Ids = NDArray[np.int64]
 
@@ -51,6 +54,19 @@ def mask_frequencies(features: Tensor, frames: Tensor, bands: Sequence[Band | No
     real = torch.arange(log_mel.shape[1], device=log_mel.device)[None, :] < frames[:, None]
     difference = torch.where(real[:, :, None], delta(log_mel, frames), 0.0)
     return torch.stack((log_mel, difference), dim=1)
+
+
+def respelled(text: str, random: np.random.Generator) -> str:
+    """`text` without its last sign of punctuation, without all of them, without spaces, or without both.
+
+    So people type in chats, and recognisers write. Signs between digits stay.
+    """
+    kind = random.integers(4)
+    if kind == 0:
+        return text.rstrip(".!?~… ") or text
+    if kind != 2:
+        text = _PUNCTUATION.sub("", text).strip() or text
+    return text if kind == 1 else "".join(text.split())
 
 
 def swap_tokens(ids: Ids, random: np.random.Generator) -> Ids:

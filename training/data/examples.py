@@ -20,7 +20,7 @@ from app.text import TextTokenizer
 from ..config import Augmentation
 from ..errors import TrainingError
 from ..features import HOP_LENGTH
-from .augment import KINDS, Band, Kind, delete_tokens, draw_band, swap_tokens
+from .augment import KINDS, Band, Kind, delete_tokens, draw_band, respelled, swap_tokens
 from .utterance import Utterance
 
 Waveform = NDArray[np.float32]
@@ -123,6 +123,10 @@ class TrainingExamples(Examples):
         on_the_fly = self.augmentation.mode == "on_the_fly" and self._augmented(utterance)
         if on_the_fly and random.random() < self.augmentation.share:
             kind = KINDS[random.integers(len(KINDS))]
+        if utterance.transcript is not None and self.augmentation.respell:
+            own = np.random.default_rng((self.seed, index, self.epoch, 1))
+            if own.random() < self.augmentation.respell:
+                utterance = utterance.model_copy(update={"transcript": respelled(utterance.transcript, own)})
         return augmented(self.read(utterance), kind, random)
 
     def _augmented(self, utterance: Utterance) -> bool:

@@ -36,7 +36,11 @@ class Learner(nn.Module):
         if stage != "emotion" and self.settings.tags_weight:
             self.tag_names = sorted({tag for utterance in learning for tag in utterance.tags or ()})
         self.tag_head = AttentivePool(networks.audio.width, len(self.tag_names)) if self.tag_names else None
-        self.learned = nn.ModuleList([self.trained, *([self.tag_head] if self.tag_head else [])])
+        classes = len(networks.config.emotion.classes)
+        helped = stage != "emotion" and self.settings.emotion_weight
+        self.emotion_head = AttentivePool(networks.audio.width, classes) if helped else None
+        heads = [head for head in (self.tag_head, self.emotion_head) if head is not None]
+        self.learned = nn.ModuleList([self.trained, *heads])
 
     def train(self, mode: bool = True) -> "Learner":
         """Puts only the stage's own network into training mode."""
@@ -59,6 +63,8 @@ class Learner(nn.Module):
         loss = regression_loss(self.settings.loss, predicted.float()[scored], truth[scored])
         if self.tag_head is not None:
             loss = loss + self.settings.tags_weight * self._tags_loss(self.tag_head(embedding, length), batch.tags)
+        if self.emotion_head is not None:
+            loss = loss + self.settings.emotion_weight * _shares_loss(self.emotion_head(embedding, length), batch.votes)
         return loss
 
     def _tags_loss(self, logits: Tensor, tags: Sequence[Sequence[str]]) -> Tensor:
@@ -84,12 +90,20 @@ class Learner(nn.Module):
         """The learned parameters and their learning rates; an encoder that is not frozen has a rate of its own."""
         fresh: list[nn.Parameter] = []
         pretrained: list[nn.Parameter] = []
-        heads = self.tag_head.named_parameters() if self.tag_head is not None else ()
-        for name, parameter in (*self.trained.named_parameters(), *heads):
+        heads = [head for head in (self.tag_head, self.emotion_head) if head is not None]
+        helping = [named for head in heads for named in head.named_parameters()]
+        for name, parameter in (*self.trained.named_parameters(), *helping):
             if parameter.requires_grad:
                 (pretrained if self.stage == "text" and name.startswith("encoder.") else fresh).append(parameter)
         groups = [(fresh, self.settings.learning_rate), (pretrained, self.settings.encoder_learning_rate)]
         return [{"params": parameters, "lr": rate} for parameters, rate in groups if parameters]
+
+
+def _shares_loss(logits: Tensor, shares: Tensor) -> Tensor:
+    """Cross-entropy of logits [batch, classes] with the shares of each class; utterances without any do not count."""
+    labelled = shares.sum(dim=1) > 0
+    losses = cross_entropy(logits.float(), shares, reduction="none")
+    return (losses * labelled).sum() / labelled.sum().clamp(min=1)
 
 
 def start_head(stage: Stage, networks: Networks, learning: Sequence[Utterance]) -> None:

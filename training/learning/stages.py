@@ -13,14 +13,21 @@ from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE
 
 
-def for_stage(stage: Stage, utterances: Sequence[Utterance], split: Split, tags: bool = False) -> list[Utterance]:
+def for_stage(
+    stage: Stage, utterances: Sequence[Utterance], split: Split, settings: StageConfig | None = None
+) -> list[Utterance]:
     """The utterances of `split` with the modality and labels of `stage`; the text stage gets them without audio.
 
-    With `tags` the regressors also take utterances that have tags but no score.
+    With `settings` the regressors also take utterances without a score that have labels for a second loss.
     """
+    tags, emotions = (settings.tags_weight > 0, settings.emotion_weight > 0) if settings else (False, False)
+
+    def helps(u: Utterance) -> bool:
+        return (tags and bool(u.tags)) or (emotions and bool(u.emotion or u.votes))
+
     needs: dict[Stage, Callable[[Utterance], bool]] = {
-        "audio": lambda u: u.audio is not None and (u.arousal is not None or (tags and bool(u.tags))),
-        "text": lambda u: u.transcript is not None and (u.valence is not None or (tags and bool(u.tags))),
+        "audio": lambda u: u.audio is not None and (u.arousal is not None or helps(u)),
+        "text": lambda u: u.transcript is not None and (u.valence is not None or helps(u)),
         "emotion": lambda u: (u.audio is not None or u.transcript is not None) and bool(u.emotion or u.votes),
     }
     chosen = [utterance for utterance in utterances if utterance.split == split and needs[stage](utterance)]

@@ -48,7 +48,7 @@ def train_stage(
     trained yet. Raises DataError if there is nothing to train or validate on, or the loss is not finite.
     """
     config, settings = networks.config, networks.config.train.stage(stage)
-    learning = for_stage(stage, utterances, "train", tags=settings.tags_weight > 0)
+    learning = for_stage(stage, utterances, "train", settings)
     held_out = for_stage(stage, utterances, "validation")
     if not learning or not held_out:
         raise DataError(f"Stage {stage}: {len(learning)} utterances to train on and {len(held_out)} to validate on.")
