@@ -73,7 +73,7 @@ def _split(text: str) -> Split:
 
 
 def agreement() -> dict[str, float]:
-    """Of the two readings: the share of equal emotions, Cohen's kappa; correlation, CCC and mean difference of valence."""
+    """Of the two readings: equal emotions and Cohen's kappa; correlation, CCC and mean difference of valence."""
     sentences = list(read_sentences())
     first, second = (np.array(column) for column in zip(*((s.emotion, s.emotion_2) for s in sentences), strict=True))
     observed = float((first == second).mean())

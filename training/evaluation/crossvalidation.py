@@ -12,32 +12,70 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.audio.decode import SAMPLE_RATE
 from app.engine.load import Model, load_model
 from app.settings import Precision, Settings
 from app.store.manifest import Temperatures
 
-from ..data.microphone import Waveform, over_telephone, with_gain, with_noise
+from ..corpora import spoken_ko
+from ..data.microphone import (
+    Noise,
+    Waveform,
+    over_telephone,
+    pink,
+    white,
+    with_gain,
+    with_noise,
+    with_offset,
+    with_pauses,
+)
 from ..data.utterance import Utterance
 from ..metrics import softmax
 from .answers import Answered, answer
 from .calibration import fit_temperatures
+from .crossed import crossed_pairs
 from .figures import Figures, logits_of
 from .measure import Measurement, measure
 
+Change = Callable[[Waveform], Waveform]
+Colour = Callable[[int, np.random.Generator], Noise]
+
 SERVED: Precision = "int8"
 REFERENCE: Precision = "fp32"
-SNR_DB = 20.0
+CROP_S = 1.5
+ACTED, NEUTRAL = "ko_emotional_speech", "neutral"
+RECORDED = " under "  # between the name of a part and that of a recording condition
 
 
-def _noisy(waveform: Waveform) -> Waveform:
-    return with_noise(waveform, SNR_DB, np.random.default_rng(len(waveform)))
+def _noisy(snr_db: float, colour: Colour) -> Change:
+    return lambda waveform: with_noise(waveform, snr_db, np.random.default_rng(len(waveform)), colour)
 
 
-RECORDINGS: dict[str, Callable[[Waveform], Waveform]] = {
-    "over a telephone": over_telephone,
-    f"with noise at {SNR_DB:g} dB": _noisy,
+def _paused(before_s: float, after_s: float, level_db: float) -> Change:
+    return lambda waveform: with_pauses(waveform, before_s, after_s, level_db, np.random.default_rng(len(waveform)))
+
+
+def _middle(waveform: Waveform) -> Waveform:
+    start = max(0, len(waveform) // 2 - round(CROP_S * SAMPLE_RATE / 2))
+    return waveform[start : start + round(CROP_S * SAMPLE_RATE)]
+
+
+PAUSES = {"before": (1, 0), "after": (0, 1), "on both sides": (1, 1)}
+FILLINGS = {"silence": -np.inf, "noise at -60 dBFS": -60.0, "noise at -45 dBFS": -45.0}
+RECORDINGS: dict[str, Change] = {
+    **{
+        f"{seconds:g} s of {filling} {where}": _paused(before * seconds, after * seconds, level_db)
+        for filling, level_db in FILLINGS.items()
+        for seconds in (0.5, 1.0, 3.0)
+        for where, (before, after) in PAUSES.items()
+    },
+    "an offset of 0.1": lambda waveform: with_offset(waveform, 0.1),
+    "pink noise at 10 dB": _noisy(10.0, pink),
+    "white noise at 20 dB": _noisy(20.0, white),
+    "a telephone": over_telephone,
     "20 dB quieter": lambda waveform: with_gain(waveform, -20.0),
-    "10 dB louder": lambda waveform: with_gain(waveform, 10.0),
+    "10 dB louder, clipped": lambda waveform: with_gain(waveform, 10.0),
+    f"the middle {CROP_S:g} s alone": _middle,
 }
 """Other conditions under which the same clips might have been recorded."""
 
@@ -67,6 +105,7 @@ def cross_validate(
         for precision, folds in answers.items():
             model = load_model(Settings.load(model_store=store, model=speaker, precision=precision))
             folds.append([_by_session(m) for m in measure(model, utterances, "test")])
+            folds[-1] += _crossed(model, utterances, texts)
             if precision == SERVED:
                 recordings.append(list(_recorded(model, folds[-1])))
     first = next(iter(held_out))
@@ -129,16 +168,31 @@ def _joined(measurements: Sequence[Measurement]) -> Answered:
 def _by_session(measurement: Measurement) -> Measurement:
     """Named after its script: one speaker has only one, and `measure` then leaves it out of the name."""
     session = measurement.answered.utterances[0].session
+    if session is None:
+        return measurement
     return replace(measurement, part=f"{measurement.part} ({session})")
 
 
+def _crossed(model: Model, utterances: Sequence[Utterance], texts: Sequence[Utterance]) -> Iterable[Measurement]:
+    """The emotions of the clips with everyday sentences that nobody learned from in place of their own words."""
+    emotion = model.manifest.emotion
+    clips = [u for u in utterances if u.corpus == ACTED]
+    sentences = [u for u in texts if u.corpus == spoken_ko.NAME and u.split == "test"]
+    for kind, pairs in crossed_pairs(clips, sentences, NEUTRAL).items():
+        if pairs:
+            answered = answer(model, pairs, "both", kind)
+            temperature = emotion.temperature.both
+            yield Measurement("emotion", f"crossed pairs: {kind}", "both", answered, emotion.classes, temperature)
+
+
 def _recorded(model: Model, fold: Iterable[Measurement]) -> Iterable[Measurement]:
-    """The emotions of the same clips under each of `RECORDINGS`."""
+    """The emotions of the acted clips under each of `RECORDINGS`."""
     for measurement in fold:
-        if measurement.subject == "emotion" and measurement.available == "audio":
+        acted = measurement.answered.utterances[0].corpus == ACTED
+        if acted and measurement.subject == "emotion" and measurement.available == "audio":
             for name, change in RECORDINGS.items():
                 answered = answer(model, measurement.answered.utterances, "audio", name, change)
-                yield replace(measurement, part=f"{measurement.part}, {name}", answered=answered)
+                yield replace(measurement, part=f"{measurement.part}{RECORDED}{name}", answered=answered)
 
 
 def _at(measurement: Measurement, temperatures: Temperatures) -> Measurement:
