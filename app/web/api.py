@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Request, Response, UploadFile
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import WithJsonSchema
 from starlette.routing import Route
@@ -26,8 +26,9 @@ from .forms import FormRoute
 from .limits import UploadMiddleware, while_wanted
 from .observe import ObserveMiddleware
 from .problems import PREDICT_ERRORS, add_handlers, openapi_responses
+from .root_path import add_root_path
 from .schemas import Live, ModelResponse, PredictResponse, Ready, ReloadRequest, ReloadResponse
-from .state import request_state
+from .state import request_state, route_path
 
 _DESCRIPTION = """\
 Emotion of Korean utterances: arousal from audio, valence from a transcript, an emotion from either or both.
@@ -153,11 +154,6 @@ async def model(service: CurrentService) -> ModelResponse:
     )
 
 
-@routes.get("/", include_in_schema=False)
-async def root() -> RedirectResponse:
-    return RedirectResponse("docs")
-
-
 metrics_routes = APIRouter()
 
 
@@ -224,6 +220,8 @@ def create_app(
         version=__version__,
         openapi_tags=_TAGS,
         lifespan=lifespan,
+        # Behind a proxy a redirect may name the wrong scheme, host or prefix: `app.web.problems` names the path.
+        redirect_slashes=False,
         # So that a long transcript is `transcript_too_long`, not a form part that is too large.
         form_limits={"max_part_size": settings.max_body_bytes},
         # The framework's spans and logs would hold paths and messages as sent; `app.web.observe` makes ours.
@@ -239,14 +237,17 @@ def create_app(
         served.append(admin_routes)
     for router in served:
         app.include_router(router)
-    add_handlers(app)
+    docs = next(route for route in app.router.routes if isinstance(route, Route) and route.path == "/docs")
+    app.router.routes.append(Route("/", docs.endpoint, include_in_schema=False))
+    paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
+    add_handlers(app, paths)
     _describe(app, settings, service)
     # The last added is the outermost.
     app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), metrics=service.metrics)
     add_access(app, settings)
-    paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
     app.add_middleware(ObserveMiddleware, metrics=service.metrics, traces=traces, paths=paths)
     add_pages(app, settings)
+    add_root_path(app, settings, paths)
     return app
 
 
@@ -278,7 +279,7 @@ def _admit(service: Service) -> Callable[[Scope], None]:
     """Refuses a request before its body is read, where it would be refused afterwards."""
 
     def admit(scope: Scope) -> None:
-        if scope["path"] == "/predict" and scope["method"] == "POST":
+        if route_path(scope) == "/predict" and scope["method"] == "POST":
             service.check_room()
 
     return admit

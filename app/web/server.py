@@ -142,7 +142,8 @@ class Server(uvicorn.Server):
                 app,
                 http=self._connection,  # type: ignore[arg-type] # called with the protocol's arguments
                 ws="none",
-                proxy_headers=False,  # nothing here depends on the client's address
+                proxy_headers=bool(settings.forwarded_allow_ips.strip()),
+                forwarded_allow_ips=settings.forwarded_allow_ips,
                 log_config=None,  # `app.telemetry.logs` sets logging up, and `app.web.observe` logs requests
                 access_log=False,
                 server_header=False,

@@ -24,9 +24,10 @@ def test_the_page_loads_only_from_here(client: TestClient) -> None:
     assert not re.search(r"url\(\s*['\"]?(https?:)?//", client.get(styles).text)
 
 
-def test_the_address_alone_leads_to_the_page(client: TestClient) -> None:
-    response = client.get("/")
-    assert response.url.path == "/docs" and response.status_code == 200
+def test_the_address_alone_is_the_page(client: TestClient) -> None:
+    response = client.get("/", follow_redirects=False)
+    assert response.status_code == 200 and response.text == client.get("/docs").text
+    assert response.headers["content-security-policy"] == client.get("/docs").headers["content-security-policy"]
 
 
 @pytest.fixture

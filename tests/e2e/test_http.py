@@ -297,6 +297,12 @@ def test_the_default_limit_is_25_mb(client: TestClient, wav: bytes) -> None:
 
 def test_other_addresses_and_methods(client: TestClient) -> None:
     _check_problem(client.get("/nothing"), 404, "not_found")
+    for path in ("/predict/", "//predict", "/health//live", "/health/live/", "///model", "/docs/", "/openapi.json/"):
+        for method in ("GET", "POST"):
+            sent = client.request(method, f"http://testserver{path}", follow_redirects=False)
+            right = "/" + "/".join(filter(None, path.split("/")))
+            assert f" {right}." in _check_problem(sent, 404, "not_found")["detail"]
+    assert "/nothing" not in client.get("/nothing/").json()["detail"]
     refused = client.get("/predict")
     _check_problem(refused, 405, "method_not_allowed")
     assert refused.headers["allow"] == "POST"

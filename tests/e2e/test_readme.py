@@ -27,6 +27,7 @@ PAGES = [
         "docs/fidelity.md",
         "docs/training.md",
         "docs/operations.md",
+        "docs/proxy.md",
         "docs/reliability.md",
         "docs/privacy.md",
         "examples/README.md",
