@@ -79,8 +79,8 @@ class Serving:
         if ahead >= self._settings.max_queue or self._batcher.expected_wait_s(ahead) > self._settings.max_wait_s:
             raise QueueFull
 
-    async def predict(self, audio: BinaryIO | None, transcript: str | None) -> Answer:
-        """Answers one utterance. `audio` is an open file.
+    async def predict(self, audio: BinaryIO | None, transcript: str | None, *, channel: int | None = None) -> Answer:
+        """Answers one utterance. `audio` is an open file, of which `channel` is used; None mixes them.
 
         Raises RequestError, NotReady, DecoderUnavailable, InferenceFailed.
         """
@@ -90,7 +90,7 @@ class Serving:
         self._active += 1
         try:
             started = time.perf_counter()
-            prepared = await self._prepare(audio, transcript)
+            prepared = await self._prepare(audio, transcript, channel)
             decode_s = time.perf_counter() - started
             answered = await self._batcher.submit(prepared.given)
             timing = Timing.of_seconds(decode=decode_s, queue=answered.queue_s, inference=answered.run_s)
@@ -108,7 +108,7 @@ class Serving:
         await self._batcher.close()
         self._readers.shutdown()
 
-    async def _prepare(self, audio: BinaryIO | None, transcript: str | None) -> pipeline.Prepared:
+    async def _prepare(self, audio: BinaryIO | None, transcript: str | None, channel: int | None) -> pipeline.Prepared:
         """The transcript first: reading it is cheap, and a wrong one saves the decoder the work."""
         model, most = self.model, self._settings.max_transcript_characters
         self._preparing += 1
@@ -175,9 +175,12 @@ class Service:
         if serving is not None:
             self.metrics.waiting(serving.waiting, serving.oldest_s, self._decoders.busy)
 
-    async def predict(self, audio: BinaryIO | None, transcript: str | None) -> Answer:
-        """Answers one utterance. `audio` is an open file. Raises RequestError, ServiceError."""
-        answer = await self._ready().predict(audio, transcript)
+    async def predict(self, audio: BinaryIO | None, transcript: str | None, *, channel: int | None = None) -> Answer:
+        """Answers one utterance. `audio` is an open file, of which `channel`, from 0, is used; None mixes them.
+
+        Raises RequestError, ServiceError.
+        """
+        answer = await self._ready().predict(audio, transcript, channel=channel)
         self.metrics.answered(answer)
         return answer
 

@@ -5,7 +5,6 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
@@ -18,6 +17,8 @@ from ..errors import (
     AudioTooManyChannels,
     AudioUndecodable,
     BodyTooLarge,
+    ChannelInvalid,
+    ContentTypeUnsupported,
     DeadlineExceeded,
     DecoderUnavailable,
     DuplicateField,
@@ -46,6 +47,7 @@ MEDIA_TYPE = "application/problem+json"
 PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     BodyTooLarge,
     UploadTooSlow,
+    ContentTypeUnsupported,
     AudioFormatUnsupported,
     AudioUndecodable,
     AudioEmpty,
@@ -56,6 +58,7 @@ PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     TranscriptTooLong,
     UnknownField,
     DuplicateField,
+    ChannelInvalid,
     TimeoutInvalid,
     InvalidRequest,
     QueueFull,
@@ -117,13 +120,6 @@ def add_handlers(app: FastAPI, paths: Collection[str] = ()) -> None:
     @app.exception_handler(MaeumError)
     async def known(request: Request, error: MaeumError) -> JSONResponse:
         return problem_response(error, request_state(request.scope).request_id)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        # Only the names of the fields: the messages may quote what was sent.
-        fields = sorted({str(detail["loc"][-1]) for detail in error.errors()})
-        sentence = f"Invalid: {', '.join(fields)}. {InvalidRequest.sentence}"
-        return problem_response(InvalidRequest(sentence), request_state(request.scope).request_id)
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:

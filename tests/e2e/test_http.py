@@ -243,16 +243,18 @@ def test_a_bomb_is_refused(client: TestClient, make_file: MakeFile) -> None:
 def test_forms_that_cannot_be_read(client: TestClient) -> None:
     multipart = {"content-type": "multipart/form-data; boundary=X"}
     for response in (
-        client.post("/predict", files={"transcript": ("t.txt", b"text")}),
         client.post("/predict", data={"audio": "not a file"}),
         client.post("/predict", content=b"junk", headers=multipart),
+        client.post("/predict", content=b"--X\r\ncut", headers=multipart),
         client.post("/predict", content=b"junk", headers={"content-type": "multipart/form-data"}),
     ):
         problem = _check_problem(response, 422, "invalid_request")
         assert "not a file" not in problem["detail"]
-    for other in ("application/json", "audio/wav", "text/plain"):
-        _check_problem(client.post("/predict", content=b"{}", headers={"content-type": other}), 422, "nothing_given")
-    for response in (client.post("/predict"), client.post("/predict", content=b"--X\r\ncut", headers=multipart)):
+    for other in ("audio/wav", "text/plain"):
+        refused = client.post("/predict", content=b"{}", headers={"content-type": other})
+        _check_problem(refused, 415, "content_type_unsupported")
+    json = client.post("/predict", content=b"{}", headers={"content-type": "application/json"})
+    for response in (client.post("/predict"), json):
         _check_problem(response, 422, "nothing_given")
 
 
