@@ -7,6 +7,8 @@ MaeumError
 │   ├── InvalidRequest       invalid_request
 │   ├── UnknownField         unknown_field
 │   ├── DuplicateField       duplicate_field
+│   ├── ContentTypeUnsupported   content_type_unsupported
+│   ├── ChannelInvalid       channel_invalid
 │   ├── TimeoutInvalid       timeout_invalid
 │   ├── NotFound             not_found
 │   ├── MethodNotAllowed     method_not_allowed
@@ -81,17 +83,27 @@ class HeadersTooLarge(RequestError):
 
 class InvalidRequest(RequestError):
     code, status, title = "invalid_request", 422, "The request cannot be read"
-    sentence = "Send multipart/form-data with a file `audio`, a text field `transcript`, or both."
+    sentence = "The body is damaged, cut or not as /docs describes it for this address; correct it and send it whole."
 
 
 class UnknownField(RequestError):
-    code, status, title = "unknown_field", 422, "The form has an unknown field"
-    sentence = "The form may have the fields `audio` and `transcript`, and no others."
+    code, status, title = "unknown_field", 422, "The request has an unknown field"
+    sentence = "Remove or rename the form field, query parameter or JSON key; /docs lists those of each address."
 
 
 class DuplicateField(RequestError):
-    code, status, title = "duplicate_field", 422, "The form has a field twice"
-    sentence = "Send `audio` and `transcript` at most once each: one utterance per request."
+    code, status, title = "duplicate_field", 422, "The request has a field twice"
+    sentence = "Send each field at most once: one utterance per request."
+
+
+class ContentTypeUnsupported(RequestError):
+    code, status, title = "content_type_unsupported", 415, "The content type is not supported"
+    sentence = "Send one of the content types that /docs lists for this address, and name it in `Content-Type`."
+
+
+class ChannelInvalid(RequestError):
+    code, status, title = "channel_invalid", 422, "The channel cannot be used"
+    sentence = "`channel` must be `mix`, or the number of a channel of the audio; the first is 0."
 
 
 class TimeoutInvalid(RequestError):

@@ -1,7 +1,9 @@
 """Every setting: from `MAEUM_` environment variables, or from options of `maeum serve`."""
 
 import difflib
+import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,6 +34,14 @@ class Settings(BaseSettings):
     without_keys: Literal["loopback", "anyone"] = "loopback"
     """Who may call the service without a `keys_file`. loopback: only this machine; the service refuses to start on an
     address that other machines can reach. anyone: every machine that can reach it."""
+
+    root_path: str = ""
+    """Path prefix under which a proxy serves the service, such as /maeum. The proxy may remove it from the path or keep
+    it."""
+
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    """Addresses and networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, separated by
+    commas; * believes everyone. Empty: nobody. The default is a proxy on this machine."""
 
     keep_alive_s: int = Field(5, ge=1)
     """Seconds after which an idle connection is closed."""
@@ -168,6 +178,25 @@ class Settings(BaseSettings):
     @classmethod
     def _folder(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        if not re.fullmatch(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*", value):
+            raise ValueError("write it as in /maeum, with a slash in front and none at its end")
+        return value
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _proxies(cls, value: str) -> str:
+        for each in filter(None, map(str.strip, value.split(","))):
+            if value.strip() == "*":
+                break
+            try:
+                ipaddress.ip_network(each)
+            except ValueError:
+                raise ValueError(f"{each} is no address such as 10.0.0.1 and no network such as 10.0.0.0/8") from None
+        return value
 
     @property
     def gpu_numbers(self) -> list[int]:

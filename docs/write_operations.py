@@ -31,9 +31,15 @@ RETRIES = {429: "after `Retry-After`", 503: "after `Retry-After`", 408: "yes", 5
 CONSTANTS = (
     ("app.web.connection.MAX_HEADER_BYTES", "bytes", "The headers of a request together. Past it `headers_too_large`."),
     (
-        "app.web.forms.MAX_PARTS",
+        "app.web.multipart.MAX_PARTS",
         "",
-        "Most files, and most other fields, of a form. Past it `invalid_request`.",
+        "Most parts of a form. Past it `invalid_request`.",
+    ),
+    ("app.web.multipart.MAX_PART_HEADER_BYTES", "bytes", "The headers of a part. Past it `invalid_request`."),
+    (
+        "app.web.forms.MAX_URLENCODED_BYTES",
+        "bytes",
+        "A form of the type `application/x-www-form-urlencoded`. Past it `body_too_large`.",
     ),
     ("app.audio.decode.MIN_SAMPLE_RATE", "Hz", "The lowest rate of a clip. Below it `audio_undecodable`."),
     ("app.audio.decode.MAX_SAMPLE_RATE", "Hz", "The highest rate of a clip. Above it `audio_undecodable`."),

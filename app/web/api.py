@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Request, Response, UploadFile
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import WithJsonSchema
 from starlette.routing import Route
@@ -15,19 +15,37 @@ from starlette.types import Scope
 from .. import __version__
 from ..answer import ModelName
 from ..engine.load import Model
-from ..errors import MaeumError, NotReady, ReloadFailed
+from ..errors import (
+    ContentTypeUnsupported,
+    DuplicateField,
+    InvalidRequest,
+    MaeumError,
+    NotReady,
+    ReloadFailed,
+    UnknownField,
+)
 from ..service import Service
 from ..settings import Settings
 from ..telemetry.metrics import Metrics
 from ..telemetry.tracing import open_traces
 from .access import add_access
 from .browsers import add_pages
-from .forms import FormRoute
+from .forms import StrictRoute, channel_number
 from .limits import UploadMiddleware, while_wanted
 from .observe import ObserveMiddleware
 from .problems import PREDICT_ERRORS, add_handlers, openapi_responses
-from .schemas import Live, ModelResponse, PredictResponse, Ready, ReloadRequest, ReloadResponse
-from .state import request_state
+from .root_path import add_root_path
+from .schemas import (
+    CHANNEL,
+    Live,
+    ModelResponse,
+    PredictResponse,
+    Ready,
+    ReloadRequest,
+    ReloadResponse,
+    other_forms,
+)
+from .state import request_state, route_path
 
 _DESCRIPTION = """\
 Emotion of Korean utterances: arousal from audio, valence from a transcript, an emotion from either or both.
@@ -57,7 +75,7 @@ AudioField = Annotated[
     UploadFile | None,
     File(
         description="One utterance as WAV (PCM, float, A-law, mu-law), FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC), WebM "
-        "(Opus, Vorbis) or AMR, at any sample rate from 1 to 768 kHz. Channels are mixed to mono."
+        "(Opus, Vorbis) or AMR, at any sample rate from 1 to 768 kHz. Channels are mixed unless `channel` names one."
     ),
     WithJsonSchema({"type": "string", "format": "binary"}),
 ]
@@ -68,6 +86,11 @@ TranscriptField = Annotated[
         examples=["아 진짜 왜 그러는 거야"],
     ),
     WithJsonSchema({"type": "string"}),
+]
+ChannelField = Annotated[
+    str | None,
+    Form(description="Which channel of the audio to use: `mix` for all of them, or a number; the first is 0."),
+    WithJsonSchema({"type": "string", "pattern": CHANNEL, "default": "mix"}),
 ]
 TimeoutField = Annotated[
     str | None,
@@ -86,7 +109,7 @@ async def service_of(request: Request) -> Service:
 
 CurrentService = Annotated[Service, Depends(service_of)]
 
-routes = APIRouter(route_class=FormRoute)
+routes = APIRouter(route_class=StrictRoute)
 
 
 @routes.post(
@@ -101,6 +124,7 @@ async def predict(
     service: CurrentService,
     audio: AudioField = None,
     transcript: TranscriptField = None,
+    channel: ChannelField = None,
     x_request_timeout: TimeoutField = None,
 ) -> PredictResponse:
     """Takes one utterance as audio, as a transcript, or as both.
@@ -108,7 +132,8 @@ async def predict(
     `arousal` is null without audio, `valence` without a transcript; `emotion` uses whichever was sent. Audio
     or text beyond the model's input limits is cut, with a warning.
     """
-    work = service.predict(None if audio is None else audio.file, transcript)
+    clip = None if audio is None else audio.file
+    work = service.predict(clip, transcript, channel=channel_number(channel))
     state = request_state(request.scope)
     answer = await while_wanted(work, state.deadline, request.receive)
     state.timing_ms = answer.timing_ms.model_dump()
@@ -130,7 +155,7 @@ async def live() -> Live:
     tags=["Health"],
     summary="Check whether to send requests here",
     response_description="Requests may be sent here",
-    responses=openapi_responses(NotReady),
+    responses=openapi_responses(NotReady, UnknownField),
 )
 async def ready(service: CurrentService) -> Ready:
     """Readiness: 200 once the model is loaded, checked against its SHA-256 and warmed up, and 503 before a stop."""
@@ -143,7 +168,7 @@ async def ready(service: CurrentService) -> Ready:
     tags=["Model"],
     summary="Describe the served model",
     response_description="The model's manifest and card",
-    responses=openapi_responses(NotReady),
+    responses=openapi_responses(NotReady, UnknownField),
 )
 async def model(service: CurrentService) -> ModelResponse:
     """The manifest (classes, scale, input limits, evaluation) and the card of the served model."""
@@ -153,12 +178,7 @@ async def model(service: CurrentService) -> ModelResponse:
     )
 
 
-@routes.get("/", include_in_schema=False)
-async def root() -> RedirectResponse:
-    return RedirectResponse("docs")
-
-
-metrics_routes = APIRouter()
+metrics_routes = APIRouter(route_class=StrictRoute)
 
 
 @metrics_routes.get(
@@ -166,6 +186,7 @@ metrics_routes = APIRouter()
     tags=["Operations"],
     summary="Scrape the metrics",
     response_description="Metrics as text",
+    responses=openapi_responses(UnknownField),
     response_class=PlainTextResponse,
 )
 async def metrics(service: CurrentService) -> Response:
@@ -175,7 +196,7 @@ async def metrics(service: CurrentService) -> Response:
     return Response(body, media_type=media_type)
 
 
-admin_routes = APIRouter(prefix="/admin")
+admin_routes = APIRouter(prefix="/admin", route_class=StrictRoute)
 
 
 @admin_routes.post(
@@ -183,7 +204,7 @@ admin_routes = APIRouter(prefix="/admin")
     tags=["Operations"],
     summary="Exchange the model without failing a request",
     response_description="The model that is served now",
-    responses=openapi_responses(ReloadFailed),
+    responses=openapi_responses(ReloadFailed, ContentTypeUnsupported, InvalidRequest, UnknownField, DuplicateField),
 )
 async def reload(service: CurrentService, asked: ReloadRequest) -> ReloadResponse:
     """Loads a model, serves it in place of the current one, and answers when that is done.
@@ -224,8 +245,8 @@ def create_app(
         version=__version__,
         openapi_tags=_TAGS,
         lifespan=lifespan,
-        # So that a long transcript is `transcript_too_long`, not a form part that is too large.
-        form_limits={"max_part_size": settings.max_body_bytes},
+        # Behind a proxy a redirect may name the wrong scheme, host or prefix: `app.web.problems` names the path.
+        redirect_slashes=False,
         # The framework's spans and logs would hold paths and messages as sent; `app.web.observe` makes ours.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         # Else the page may send the document to a validator on the internet.
@@ -239,14 +260,17 @@ def create_app(
         served.append(admin_routes)
     for router in served:
         app.include_router(router)
-    add_handlers(app)
+    docs = next(route for route in app.router.routes if isinstance(route, Route) and route.path == "/docs")
+    app.router.routes.append(Route("/", docs.endpoint, include_in_schema=False))
+    paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
+    add_handlers(app, paths)
     _describe(app, settings, service)
     # The last added is the outermost.
     app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), metrics=service.metrics)
     add_access(app, settings)
-    paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
     app.add_middleware(ObserveMiddleware, metrics=service.metrics, traces=traces, paths=paths)
     add_pages(app, settings)
+    add_root_path(app, settings, paths)
     return app
 
 
@@ -269,6 +293,7 @@ def _describe(app: FastAPI, settings: Settings, service: Service) -> None:
         (schema,) = [schema for name, schema in document["components"]["schemas"].items() if name.startswith("Body_")]
         schema |= {"minProperties": 1, "additionalProperties": False}
         schema["properties"]["transcript"]["maxLength"] = settings.max_transcript_characters
+        body["content"] |= other_forms(schema["properties"])
         return document
 
     app.openapi = completed  # type: ignore[method-assign] # as FastAPI documents it
@@ -278,7 +303,7 @@ def _admit(service: Service) -> Callable[[Scope], None]:
     """Refuses a request before its body is read, where it would be refused afterwards."""
 
     def admit(scope: Scope) -> None:
-        if scope["path"] == "/predict" and scope["method"] == "POST":
+        if route_path(scope) == "/predict" and scope["method"] == "POST":
             service.check_room()
 
     return admit

@@ -31,7 +31,7 @@ _ON_EVERY_ANSWER = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
-_DOCS = "/docs"
+_DOCS = ("/", "/docs")
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -65,7 +65,7 @@ class BrowserHeadersMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        docs = route_path(scope) == _DOCS
+        docs = route_path(scope) in _DOCS
         held: Message | None = None
 
         async def send_with_headers(message: Message) -> None:

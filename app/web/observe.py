@@ -29,7 +29,7 @@ from ..telemetry.tracing import (
     unrecorded_child,
 )
 from .problems import problem_response
-from .state import RequestState, begin_request_state
+from .state import RequestState, begin_request_state, route_path
 
 _log = logging.getLogger(__name__)
 _access = logging.getLogger(f"{logs.PACKAGE}.access")
@@ -47,6 +47,7 @@ class _Request:
     """One request while it is under way."""
 
     state: RequestState
+    path: str
     place: SpanContext | None
     span: RequestSpan | None
     began: float = field(default_factory=time.perf_counter)
@@ -128,18 +129,19 @@ class ObserveMiddleware:
         parent = sender_context(headers.getlist("traceparent"))
         span = None
         place = None if parent is None else unrecorded_child(parent)
-        if self._traces is not None and scope["path"] not in QUIET:
+        path = route_path(scope)  # here, as a mounted app changes it
+        if self._traces is not None and path not in QUIET:
             span = self._traces.start(scope["method"], parent)
             place = span.context
         request_id = given if _SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-        return _Request(begin_request_state(scope, request_id), place, span)
+        return _Request(begin_request_state(scope, request_id), path, place, span)
 
     def _end(self, scope: Scope, request: _Request) -> None:
         state = request.state
         problem = ClientGone.code if request.gone else state.problem
         # Where nothing was answered, the server answers 500.
         status = ClientGone.status if request.gone else request.status or InternalError.status
-        route = self._route(scope)
+        route = self._route(scope, request.path)
         method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
         seconds = time.perf_counter() - request.began
         self._metrics.request(route, method, status, seconds)
@@ -168,12 +170,12 @@ class ObserveMiddleware:
             }
             _access.log(level, "%s %s %d", method, route, status, extra=fields)
 
-    def _route(self, scope: Scope) -> str:
+    def _route(self, scope: Scope, path: str) -> str:
         """The template of the request's route, `UNMATCHED` without one."""
         template = getattr(scope.get("route"), "path_format", None)
         if isinstance(template, str):
             return template
-        return scope["path"] if scope["path"] in self._paths else UNMATCHED
+        return path if path in self._paths else UNMATCHED
 
 
 def _server_timing(request: _Request) -> str:

@@ -1,11 +1,10 @@
 """Failures as HTTP answers, RFC 9457 `application/problem+json`, and their place in the OpenAPI document."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
@@ -18,7 +17,9 @@ from ..errors import (
     AudioTooManyChannels,
     AudioUndecodable,
     BodyTooLarge,
+    ChannelInvalid,
     ChannelMissing,
+    ContentTypeUnsupported,
     DeadlineExceeded,
     DecoderUnavailable,
     DuplicateField,
@@ -39,7 +40,7 @@ from ..errors import (
 )
 from .forms import Refusal
 from .schemas import Problem
-from .state import request_state
+from .state import request_state, route_path
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -47,6 +48,7 @@ MEDIA_TYPE = "application/problem+json"
 PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     BodyTooLarge,
     UploadTooSlow,
+    ContentTypeUnsupported,
     AudioFormatUnsupported,
     AudioUndecodable,
     AudioEmpty,
@@ -58,6 +60,7 @@ PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
     TranscriptTooLong,
     UnknownField,
     DuplicateField,
+    ChannelInvalid,
     TimeoutInvalid,
     InvalidRequest,
     QueueFull,
@@ -110,19 +113,15 @@ def openapi_responses(*errors: type[MaeumError]) -> dict[int | str, dict[str, An
     return responses
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Answers every failure that reaches the framework as a problem. `app.web.observe` answers unexpected ones."""
+def add_handlers(app: FastAPI, paths: Collection[str] = ()) -> None:
+    """Answers every failure that reaches the framework as a problem. `app.web.observe` answers unexpected ones.
+
+    `paths` are those that are served: where a request has one with other slashes, the answer names it.
+    """
 
     @app.exception_handler(MaeumError)
     async def known(request: Request, error: MaeumError) -> JSONResponse:
         return problem_response(error, request_state(request.scope).request_id)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        # Only the names of the fields: the messages may quote what was sent.
-        fields = sorted({str(detail["loc"][-1]) for detail in error.errors()})
-        sentence = f"Invalid: {', '.join(fields)}. {InvalidRequest.sentence}"
-        return problem_response(InvalidRequest(sentence), request_state(request.scope).request_id)
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
@@ -131,9 +130,19 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:
         kind = _FRAMEWORK_ERRORS.get(error.status_code, InvalidRequest if error.status_code < 500 else InternalError)
-        response = problem_response(kind(), request_state(request.scope).request_id)
+        sentence = _where(request.scope, paths) if kind is NotFound else None
+        response = problem_response(kind(sentence), request_state(request.scope).request_id)
         response.headers.update(error.headers or {})
         return response
+
+
+def _where(scope: Scope, paths: Collection[str]) -> str | None:
+    """The sentence that names the path which was meant, where that is one of `paths` but for its slashes."""
+    sent = route_path(scope)
+    plain = "/" + "/".join(filter(None, sent.split("/")))
+    if plain == sent or plain not in paths:
+        return None
+    return f"The path has a slash too many or too few; send the request to {scope.get('root_path', '')}{plain}."
 
 
 def _problem(error: type[MaeumError], sentence: str, request_id: str) -> Problem:

@@ -1,5 +1,6 @@
 """Request and response bodies as pydantic models, with complete examples. `app.answer` has the prediction itself."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -54,6 +55,29 @@ _MODEL_EXAMPLE: dict[str, Any] = {
     "precision": "int8",
     "provider": "cpu",
 }
+
+CHANNEL = "^(mix|0|[1-9][0-9]{0,3})$"
+_BASE64 = "`audio` as base64 in the standard alphabet, in one line and without a `data:` prefix."
+
+
+def other_forms(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The content types of POST /predict beside multipart/form-data, of which `fields` are the schemas, for OpenAPI."""
+    audio = {"type": ["string", "null"], "format": "byte", "contentEncoding": "base64", "contentMediaType": "audio/*"}
+    channel = {"anyOf": [fields["channel"], {"type": "integer", "minimum": 0, "maximum": 9999}, {"type": "null"}]}
+    in_json = {
+        "audio": audio | {"description": f"{_BASE64} {fields['audio']['description']}"},
+        "transcript": fields["transcript"] | {"type": ["string", "null"]},
+        "channel": channel | {"description": fields["channel"]["description"]},
+    }
+    closed = {"type": "object", "minProperties": 1, "additionalProperties": False}
+    text = {"transcript": fields["transcript"]}
+    return {
+        "application/json": {
+            "schema": closed | {"properties": in_json},
+            "example": {"transcript": fields["transcript"]["examples"][0], "channel": "mix"},
+        },
+        "application/x-www-form-urlencoded": {"schema": closed | {"properties": text, "required": ["transcript"]}},
+    }
 
 
 class _Frozen(BaseModel):

@@ -6,9 +6,11 @@ SIGHUP    loads the model again, by then its newest version.
 """
 
 import asyncio
+import ctypes
 import ipaddress
 import signal
 import socket
+import struct
 import sys
 import threading
 from contextlib import suppress
@@ -91,6 +93,38 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def _refuse_new(listener: socket.socket) -> bool:
+    """Makes the system ignore attempts at new connections while it keeps those that it has; False where it cannot.
+
+    Between the last accept and the close of a listener it would make more of them, and the close would break these
+    after their clients had sent a request. Neither a smaller backlog nor a shutdown of the listener helps: the one
+    drops the last step of a handshake that its client holds for complete, the other breaks the queue. So a filter drops
+    packets with the flag SYN, the first of each connection; its client tries again, and then finds the listener closed.
+    """
+    if sys.platform != "linux":
+        return False
+    program = (_Instruction * len(_NO_SYN))(*(_Instruction(*each) for each in _NO_SYN))
+    with suppress(OSError):  # as where the system is an emulation
+        listener.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_NO_SYN), ctypes.addressof(program))
+        )
+        return True
+    return False
+
+
+class _Instruction(ctypes.Structure):
+    """One of the classic BPF, `struct sock_filter`."""
+
+    _fields_ = (("code", ctypes.c_uint16), ("yes", ctypes.c_uint8), ("no", ctypes.c_uint8), ("value", ctypes.c_uint32))
+
+
+_SO_ATTACH_FILTER = 26
+# Load the byte of a TCP header that has the flags; where SYN is among them, take nothing of the packet, else all.
+_NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+# In which handshakes that have begun come to their end: a round trip.
+_LAST_HANDSHAKE_S = 0.25
+
+
 class Server(uvicorn.Server):
     """Serves `app` on listening sockets until a signal stops it."""
 
@@ -108,7 +142,8 @@ class Server(uvicorn.Server):
                 app,
                 http=self._connection,  # type: ignore[arg-type] # called with the protocol's arguments
                 ws="none",
-                proxy_headers=False,  # nothing here depends on the client's address
+                proxy_headers=bool(settings.forwarded_allow_ips.strip()),
+                forwarded_allow_ips=settings.forwarded_allow_ips,
                 log_config=None,  # `app.telemetry.logs` sets logging up, and `app.web.observe` logs requests
                 access_log=False,
                 server_header=False,
@@ -130,10 +165,13 @@ class Server(uvicorn.Server):
 
     async def _take_last(self, listener: socket.socket) -> None:
         """Accepts connections that the system has already made; closing the listener would break them."""
+        if _refuse_new(listener):
+            await asyncio.sleep(_LAST_HANDSHAKE_S)
+        else:
+            listener.listen(0)
         protocol = partial(
             self._connection, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
-        listener.listen(0)
         while True:
             try:
                 connection, _ = listener.accept()

@@ -24,9 +24,10 @@ def test_the_page_loads_only_from_here(client: TestClient) -> None:
     assert not re.search(r"url\(\s*['\"]?(https?:)?//", client.get(styles).text)
 
 
-def test_the_address_alone_leads_to_the_page(client: TestClient) -> None:
-    response = client.get("/")
-    assert response.url.path == "/docs" and response.status_code == 200
+def test_the_address_alone_is_the_page(client: TestClient) -> None:
+    response = client.get("/", follow_redirects=False)
+    assert response.status_code == 200 and response.text == client.get("/docs").text
+    assert response.headers["content-security-policy"] == client.get("/docs").headers["content-security-policy"]
 
 
 @pytest.fixture
@@ -70,12 +71,30 @@ def test_every_field_of_a_body_is_described(document: Any) -> None:
 
 
 def test_the_form_offers_a_file_and_a_text(document: Any) -> None:
-    (body,) = document["paths"]["/predict"]["post"]["requestBody"]["content"].items()
-    assert body[0] == "multipart/form-data"
-    form = document["components"]["schemas"][body[1]["schema"]["$ref"].rsplit("/")[-1]]["properties"]
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert next(iter(content)) == "multipart/form-data"  # the one that the page offers first
+    schema = content["multipart/form-data"]["schema"]
+    form = document["components"]["schemas"][schema["$ref"].rsplit("/")[-1]]["properties"]
     assert (form["audio"]["type"], form["audio"]["format"]) == ("string", "binary")
     assert form["transcript"]["type"] == "string" and form["transcript"]["examples"]
     assert all(field["description"] for field in form.values())
+
+
+def test_json_and_urlencoded_bodies_are_described(document: Any) -> None:
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    in_json = content["application/json"]["schema"]
+    assert set(in_json["properties"]) == {"audio", "transcript", "channel"}
+    assert in_json["properties"]["audio"]["contentEncoding"] == "base64"
+    urlencoded = content["application/x-www-form-urlencoded"]["schema"]
+    assert set(urlencoded["properties"]) == {"transcript"}
+    for schema in (in_json, urlencoded):
+        assert schema["additionalProperties"] is False
+        assert all(field["description"] for field in schema["properties"].values())
+
+
+def test_the_example_of_a_json_body_is_answered(client: TestClient, document: Any) -> None:
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert client.post("/predict", json=content["application/json"]["example"]).status_code == 200
 
 
 def test_the_answers_have_complete_examples(document: Any) -> None:

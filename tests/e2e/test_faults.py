@@ -164,7 +164,7 @@ def test_admin_reload(
         answer = client.post("/admin/reload", json={"model": "other"})
         assert answer.json() == {"model": {"name": "other", "version": "1.0.0"}}
         assert client.get("/model").json()["manifest"]["name"] == "other"
-        assert client.post("/admin/reload", json={"modle": "other"}).json()["code"] == "invalid_request"
+        assert client.post("/admin/reload", json={"modle": "other"}).json()["code"] == "unknown_field"
         clients.wait_for(10)
     assert clients.lost == [] and {status for status, _ in clients.answers} == {200}
 

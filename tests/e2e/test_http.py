@@ -251,16 +251,18 @@ def test_a_bomb_is_refused(client: TestClient, make_file: MakeFile) -> None:
 def test_forms_that_cannot_be_read(client: TestClient) -> None:
     multipart = {"content-type": "multipart/form-data; boundary=X"}
     for response in (
-        client.post("/predict", files={"transcript": ("t.txt", b"text")}),
         client.post("/predict", data={"audio": "not a file"}),
         client.post("/predict", content=b"junk", headers=multipart),
+        client.post("/predict", content=b"--X\r\ncut", headers=multipart),
         client.post("/predict", content=b"junk", headers={"content-type": "multipart/form-data"}),
     ):
         problem = _check_problem(response, 422, "invalid_request")
         assert "not a file" not in problem["detail"]
-    for other in ("application/json", "audio/wav", "text/plain"):
-        _check_problem(client.post("/predict", content=b"{}", headers={"content-type": other}), 422, "nothing_given")
-    for response in (client.post("/predict"), client.post("/predict", content=b"--X\r\ncut", headers=multipart)):
+    for other in ("audio/wav", "text/plain"):
+        refused = client.post("/predict", content=b"{}", headers={"content-type": other})
+        _check_problem(refused, 415, "content_type_unsupported")
+    json = client.post("/predict", content=b"{}", headers={"content-type": "application/json"})
+    for response in (client.post("/predict"), json):
         _check_problem(response, 422, "nothing_given")
 
 
@@ -305,6 +307,12 @@ def test_the_default_limit_is_25_mb(client: TestClient, wav: bytes) -> None:
 
 def test_other_addresses_and_methods(client: TestClient) -> None:
     _check_problem(client.get("/nothing"), 404, "not_found")
+    for path in ("/predict/", "//predict", "/health//live", "/health/live/", "///model", "/docs/", "/openapi.json/"):
+        for method in ("GET", "POST"):
+            sent = client.request(method, f"http://testserver{path}", follow_redirects=False)
+            right = "/" + "/".join(filter(None, path.split("/")))
+            assert f" {right}." in _check_problem(sent, 404, "not_found")["detail"]
+    assert "/nothing" not in client.get("/nothing/").json()["detail"]
     refused = client.get("/predict")
     _check_problem(refused, 405, "method_not_allowed")
     assert refused.headers["allow"] == "POST"

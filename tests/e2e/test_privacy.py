@@ -63,21 +63,26 @@ def test_marked_requests_leave_no_mark(
             _part("transcript", text * 2000),
             _part("transcript", text + HANGUL.encode("cp949")),
             _part("transcript", text) * 2,
-            _part(MARK, text),
         ],
     }
     with service.client() as client:
         for status, parts in bodies.items():
             for part in parts:
                 content = b"".join([part, b"--X--\r\n"])
-                answer = client.post(f"/predict?transcript={MARK}", content=content, headers=headers)
-                assert answer.status_code == status or (status, answer.status_code) == (415, 422)
+                answer = client.post("/predict", content=content, headers=headers)
+                assert answer.status_code == status
                 assert MARK not in answer.text and HANGUL not in answer.text
                 assert MARK not in str(answer.headers)
+        for names in (f"/predict?transcript={MARK}", f"/predict?{MARK}", f"/model?{MARK}={MARK}"):
+            assert client.post(names, content=_part(MARK, text), headers=headers).status_code in (405, 422)
+        for in_json in ({"transcript": f"{HANGUL} {MARK}"}, {"audio": MARK}, {MARK: HANGUL}):
+            client.post("/predict", json=in_json, headers={"X-API-Key": MARK})
+            client.post("/predict", data=in_json, headers={"X-API-Key": MARK})
         for path in (f"/{MARK}", f"/predict/{MARK}?{MARK}={MARK}", f"/docs?{MARK}"):
             assert MARK not in client.get(path, headers=headers).text
         late = {**headers, "X-Request-Timeout": MARK}
         assert client.post("/predict", content=bodies[200][0] + b"--X--\r\n", headers=late).status_code == 422
+        assert client.post("/predict", content=_part(MARK, text) + b"--X--\r\n", headers=headers).status_code == 422
         assert client.post("/admin/reload", json={"model": MARK}).status_code == 409
         for raw in (
             f"{MARK} / HTTP/1.1\r\n\r\n",

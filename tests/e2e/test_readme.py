@@ -4,14 +4,18 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 from uvicorn.main import main as uvicorn_command
 
 from app import cli
-from app.engine.load import load_model
+from app.engine.load import Model, load_model
 from app.settings import Settings
 from app.web.api import create_app
 from tests.support import ROOT
@@ -27,6 +31,8 @@ PAGES = [
         "docs/fidelity.md",
         "docs/training.md",
         "docs/operations.md",
+        "docs/api.md",
+        "docs/proxy.md",
         "docs/reliability.md",
         "docs/privacy.md",
         "examples/README.md",
@@ -81,7 +87,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_the_answer_shown_is_the_answer_given() -> None:
     (shown,) = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.S))
-    (asked,) = (shlex.split(line) for line in typed() if line.startswith("curl -F"))
+    (asked,) = (shlex.split(line) for line in typed() if line in README and line.startswith("curl -F"))
     audio, transcript = (part.partition("=")[2] for part in asked if part.startswith(("audio=", "transcript=")))
     settings = Settings(threads=1)
     with TestClient(create_app(settings, load_model(settings))) as client:
@@ -97,6 +103,20 @@ def test_the_answer_shown_is_the_answer_given() -> None:
     assert {key: answer[key] for key in ("modalities", "audio", "model", "warnings")} == {
         key: shown[key] for key in ("modalities", "audio", "model", "warnings")
     }
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_commands_of_the_api_page_are_answered(
+    listen: Callable[[FastAPI, Settings], tuple[str, int]], settings: Settings, model: Model
+) -> None:
+    host, port = listen(create_app(settings, model), settings)
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^curl .*", page, re.M)
+    assert len(commands) == 3
+    for command in commands:
+        here = command.replace("127.0.0.1:8000", f"{host}:{port}")
+        answer = subprocess.run([*shlex.split(here), "-sS"], cwd=ROOT, capture_output=True, check=True, timeout=60)
+        assert "text" in json.loads(answer.stdout)["modalities"], command
 
 
 def test_the_readme_is_short() -> None:
