@@ -119,6 +119,13 @@ def _starter(command: argparse.ArgumentParser) -> Run:
     command.add_argument("--work", type=Path, default=Path("runs/starter"), help="for runs (default: %(default)s)")
     command.add_argument("--store", type=Path, default=Path("model_store"), help="model store (default: %(default)s)")
     command.add_argument("--version", required=True, help="such as 1.0.0")
+    command.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="VERSION",
+        help="folder of a version whose encoders to begin with, such as model_store/starter/0.3.0; without it the "
+        "preset's pretrained encoders, which lie outside the project",
+    )
     return starter
 
 
@@ -251,7 +258,7 @@ def starter(args: argparse.Namespace) -> int:
     """Makes the starter and prints its folder."""
     from .recipes.starter import make_starter
 
-    print(f"Written: {make_starter(args.source, args.work, args.store, args.version)}")
+    print(f"Written: {make_starter(args.source, args.work, args.store, args.version, init_from=args.init_from)}")
     return 0
 
 

@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,22 @@ from app.engine.load import load_model
 from app.settings import Settings
 from app.store.manifest import Manifest
 from app.store.versions import load_manifest, verify
+from tests.support import ROOT
 from training.config import AudioEncoderConfig
 from training.corpora.kote import EMOTION_OF_LABEL
 from training.corpora.nsmc import read_reviews
-from training.evaluation.crossvalidation import RECORDINGS
+from training.corpora.spoken_ko import read_spoken_ko
+from training.evaluation.crossed import KINDS
+from training.evaluation.crossvalidation import RECORDED, RECORDINGS
 from training.learning import heads
-from training.networks.files import load_networks
+from training.networks.files import load_networks, load_weights
 from training.networks.whisper import whisper_config
 from training.recipes import starter
 from training.recipes.smoke import TINY, TRANSCRIPTS, make_encoder
 
 SPEAKERS = {"ema": "plain", "emb": "plain", "nea": "emotional"}
+READERS = ("r1", "r2", "r3", "r4")
+DETECTOR = next((ROOT / "model_store").glob("starter/*/silero_vad.onnx"))
 WHISPER = {"layers": 1, "width": 64, "heads": 4, "feed_forward": 32}
 LABELS = {"neutral": "없음", "sad": "슬픔", "happy": "기쁨", "surprise": "놀람", "angry": "짜증"}
 EMOTION = "emotion of ko_emotional_speech"
@@ -49,6 +55,13 @@ def write_corpora(folder: Path) -> Path:
                 f"{name},{speaker},{'male' if number else 'female'},{script},{emotion},{transcript},{transcript}"
             )
     (korean / "metadata.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
+    ordinary = folder / "ko_ordinary_speech"
+    (ordinary / "audio").mkdir(parents=True)
+    rows = ["file,speaker,gender,part,transcript"]
+    for speaker in READERS:
+        soundfile.write(ordinary / f"audio/{speaker}.flac", 0.05 * random.standard_normal(9_000), 16_000)
+        rows.append(f"audio/{speaker}.flac,{speaker},female,main,네")
+    (ordinary / "metadata.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
     ids = {label: number for number, label in enumerate(EMOTION_OF_LABEL)}
     comments = [
         f"{k}\t{TRANSCRIPTS[e]} {'그' * (k % 4)}\t{ids[LABELS[e]]}\n" for k, e in enumerate(12 * list(TRANSCRIPTS))
@@ -72,12 +85,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
         **TINY,
         "audio.encoder": {"name": str(folder / "whisper"), **WHISPER},
         "audio.block.layers": 0,
+        "audio.speech": {"detector": str(DETECTOR), "least_s": 0.4},
         "text.encoder": str(make_encoder(folder / "text", [*TRANSCRIPTS.values(), "그아"])),
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "STEPS", 20)
         patch.setattr(heads, "COPIES", 2)
         patch.setattr(starter, "read_reviews", partial(read_reviews, train=40, validation=10, test=10))
+        patch.setattr(starter, "read_spoken_ko", lambda: islice(read_spoken_ko(), 0, None, 12))
         source = write_corpora(folder / "corpora")
         version = starter.make_starter(source, folder / "work", folder / "store", "9.9.9", settings)
     yield folder / "work", version
@@ -104,16 +119,45 @@ def test_every_figure_on_clips_is_of_speakers_not_in_training(manifest: Manifest
     assert figures["precision"] == "int8"
     for script, speakers, clips in (("plain", 2, 10), ("emotional", 1, 5)):
         by_modality = [f"{EMOTION} ({script}), {available}" for available in ("audio", "text", "both")]
-        others = [f"{EMOTION} ({script}), {recording}, audio" for recording in RECORDINGS]
+        others = [f"{EMOTION} ({script}){RECORDED}{recording}, audio" for recording in RECORDINGS]
         for name in (*by_modality, *others, f"arousal of ko_emotional_speech ({script})"):
             found = figures[name]
             assert (found["speakers"], found["speakers_met"]) == (speakers, 0), name
         assert figures[by_modality[0]]["n"] == clips
-    assert {name for name in figures if "kote" in name or "nsmc" in name} == {
+    assert {name for name in figures if "ko_" not in name and "crossed" not in name} >= {
         "emotion of kote, text",
         "valence of nsmc_ratings",
     }
+    assert {name for name in figures if "spoken_ko" in name} == {"emotion of spoken_ko, text", "valence of spoken_ko"}
+    ordinary = figures["emotion of ko_ordinary_speech, audio"]
+    assert (ordinary["n"], ordinary["speakers"], ordinary["speakers_met"]) == (len(READERS), len(READERS), 0)
+    for kind in KINDS:
+        assert figures[f"emotion of crossed pairs: {kind}, both"]["n"] > 0
     assert set(figures["precision_cost"][f"uar of {EMOTION} (plain), both"]) == {"int8", "fp32"}
+
+
+def test_the_version_has_its_detector_and_its_licence(made: tuple[Path, Path], manifest: Manifest) -> None:
+    speech = manifest.audio.speech
+    assert speech is not None and speech.least_s == 0.4
+    assert (made[1] / speech.detector.file).read_bytes() == DETECTOR.read_bytes()
+    assert "MIT License" in (made[1] / speech.license.file).read_text(encoding="utf-8")
+
+
+def test_missing_corpora_are_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "kote").mkdir()
+    with pytest.raises(starter.StarterError, match=r"nsmc_ratings: .*https://") as error:
+        starter.make_starter(tmp_path, tmp_path / "work", tmp_path / "store", "9.9.9")
+    assert "/kote:" not in str(error.value) and not (tmp_path / "work").exists()
+
+
+def test_a_version_may_be_the_beginning(made: tuple[Path, Path]) -> None:
+    """Both encoders begin as the version has them, and the heads untrained."""
+    before = load_weights(made[1])
+    networks = starter.start(before.config, made[1])
+    for part in ("audio", "text"):
+        one, other = (n.get_submodule(f"{part}.encoder").state_dict() for n in (before, networks))
+        assert all(torch.equal(one[name], other[name]) for name in other)
+    assert not torch.equal(before.audio.head.linear.weight, networks.audio.head.linear.weight)
 
 
 def test_each_speaker_is_left_out_of_a_model_of_his_own(made: tuple[Path, Path]) -> None:

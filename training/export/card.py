@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from app.store.manifest import Manifest
 
+from ..evaluation.crossvalidation import RECORDED
 from ..evaluation.figures import Figures
 from ..evaluation.wording import baseline, headline
 
@@ -59,9 +60,11 @@ def _figures(manifest: Manifest) -> str:
         "| measured | n | figure | compare with |",
         "|---|---|---|---|",
     ]
+    recorded = {name: figures for name, figures in measured.items() if RECORDED in name}
+    measured = {name: figures for name, figures in measured.items() if RECORDED not in name}
     for name, figures in measured.items():
         lines.append(f"| {name} | {figures['n']} | {headline(figures)} | {baseline(figures)} |")
-    lines += [*_by_class(measured), *_by_gender(measured)]
+    lines += [*_by_class(measured), *_by_gender(measured), *_recordings(measured, recorded)]
     if isinstance(crossed, dict):
         lines += _cost(crossed)
     return "\n".join(lines) + "\n"
@@ -95,6 +98,20 @@ def _by_gender(measured: Mapping[str, Figures]) -> list[str]:
         if "by_gender" in figures
     ]
     return ["", "By gender:", "", "| measured | women | men |", "|---|---|---|", *rows] if rows else []
+
+
+def _recordings(measured: Mapping[str, Figures], recorded: Mapping[str, Figures]) -> list[str]:
+    """UAR of the same clips under other recording conditions: a row for each condition, a column for each part."""
+    rows: dict[str, dict[str, float]] = {"as they are": {}}
+    for name, figures in recorded.items():
+        part, _, condition = name.removesuffix(", audio").partition(RECORDED)
+        rows["as they are"][part] = measured[f"{part}, audio"]["uar"]
+        rows.setdefault(condition, {})[part] = figures["uar"]
+    columns = list(rows["as they are"])
+    lines = [f"| {name} | " + " | ".join(f"{row[c]:.2f}" for c in columns) + " |" for name, row in rows.items()]
+    head = ["", "UAR of the same clips, from audio alone, under other conditions:"]
+    head += ["", "| recording | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    return [*head, *lines] if recorded else []
 
 
 def _cost(cost: Mapping[str, Mapping[str, float]]) -> list[str]:

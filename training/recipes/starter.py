@@ -60,8 +60,8 @@ def make_starter(
     two cores. Raises TrainingError.
     """
     new_version(store, NAME, version)  # fails now rather than in two hours
-    check_sources(source)
     config = load_preset("starter", dict(settings or {}))
+    check_sources(source, config, init_from)
     texts = [
         *read_kote(source / "kote", Report()),
         *read_reviews(source / "nsmc_ratings", Report()),
@@ -111,11 +111,19 @@ def make_starter(
     return export(work / "shipped", store, release, ["int8", "fp16"], held_out_texts, weights=True)
 
 
-def check_sources(source: Path) -> None:
-    """Raises StarterError where a corpus is missing, with all that are missing and where to get them."""
+def check_sources(source: Path, config: Config, init_from: Path | None) -> None:
+    """Raises StarterError where a corpus, an encoder or the detector is missing: names all, and where to get them."""
     missing = [f"{source / name}: {where}" for name, where in CORPORA.items() if not (source / name).is_dir()]
+    if init_from is None:
+        audio = config.audio.encoder
+        names = [config.text.encoder, *([audio.name] if audio else [])]
+        lacking = [name for name in names if not Path(name).is_dir()]
+        missing += [f"{name}: a pretrained encoder; --init-from begins with those of a version" for name in lacking]
+    speech = config.audio.speech
+    if speech is not None and not Path(speech.detector).is_file():
+        missing.append(f"{speech.detector}: the speech detector, in the project's folder; or set audio.speech.detector")
     if missing:
-        raise StarterError("The recipe lacks corpora:\n" + "\n".join(f"  {line}" for line in missing))
+        raise StarterError("The recipe lacks files:\n" + "\n".join(f"  {line}" for line in missing))
 
 
 def start(config: Config, init_from: Path | None) -> Networks:

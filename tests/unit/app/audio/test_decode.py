@@ -172,7 +172,7 @@ def test_damaged_files_never_raise_anything_else(make_speech: MakeSpeech, make_f
             clip = decode(copy)
         except (AudioUndecodable, AudioFormatUnsupported, AudioEmpty, AudioTooLong):
             continue
-        assert np.isfinite(clip.samples).all() and np.abs(clip.samples).max(initial=0) <= 1
+        assert np.isfinite(clip.samples).all()
 
 
 @pytest.mark.parametrize("encoding", ["IMA_ADPCM", "MS_ADPCM", "GSM610", "G721_32"])

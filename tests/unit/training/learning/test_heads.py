@@ -10,9 +10,19 @@ from training.config import EmotionConfig, load_preset
 from training.corpora.labels import MEAN_AROUSAL
 from training.data.utterance import Utterance
 from training.learning import heads
-from training.learning.heads import Clips, Transcripts, embed_clips, fit_scale, train_arousal, train_emotion
+from training.learning.heads import (
+    Clips,
+    Transcripts,
+    draw_clips,
+    embed_clips,
+    evened_out,
+    expected,
+    fit_scale,
+    train_arousal,
+    train_emotion,
+)
 from training.metrics import ccc
-from training.networks.model import AddedEmotion
+from training.networks.model import AddedEmotion, EitherEmotion
 from training.networks.networks import Networks
 from training.networks.pooling import FARTHEST, MeanPool
 from training.networks.text_encoder import load_encoder
@@ -99,7 +109,8 @@ def test_emotions_are_learned_from_clips_and_from_transcripts(
     from_text = logits(networks, None, transcripts, 60).argmax(dim=1)
     clear = torch.tensor([utterance.emotion is not None for utterance in transcripts.utterances])
     assert (from_text == torch.arange(60) % 5)[clear].float().mean() > 0.9
-    assert networks.emotion.beside.isfinite()
+    both = logits(networks, clips, transcripts, 50).argmax(dim=1)  # rows agree, whatever is neutral
+    assert (both == torch.arange(50) % 5)[clear[:50]].float().mean() > 0.9
 
 
 def test_heads_remember_nothing_of_the_clips_before(networks: Networks, clips: Clips, transcripts: Transcripts) -> None:
@@ -157,6 +168,86 @@ def test_each_clip_is_embedded_with_its_copies(
     with torch.no_grad():
         arousal, _, _ = networks.audio(batch.waveform, batch.waveform_length)
         assert torch.allclose(networks.audio.head.of_mean(found.means[2, :1])[:, 0], arousal, atol=1e-4)
+
+
+def certain(**shares: float) -> torch.Tensor:
+    """Logits [1, classes] of these probabilities; the other classes share the rest."""
+    rest = (1 - sum(shares.values())) / (len(CLASSES) - len(shares))
+    return torch.tensor([[shares.get(name, rest) for name in CLASSES]]).log()
+
+
+@pytest.mark.parametrize(
+    ("audio", "text", "answer"),
+    [
+        ({"neutral": 0.9}, {"angry": 0.9}, "angry"),
+        ({"angry": 0.9}, {"neutral": 0.9}, "angry"),
+        ({"sad": 0.9}, {"sad": 0.9}, "sad"),
+        ({"neutral": 0.9}, {"neutral": 0.9}, "neutral"),
+        ({"neutral": 0.6, "happy": 0.3}, {"happy": 0.6, "neutral": 0.3}, "happy"),
+    ],
+)
+def test_either_modality_may_express_the_emotion(audio: dict[str, float], text: dict[str, float], answer: str) -> None:
+    fused = EitherEmotion(EmotionConfig(fusion="either"), WIDTH).fused(certain(**audio), certain(**text))
+    assert CLASSES[int(fused.argmax())] == answer
+
+
+def test_either_modality_alone_answers_by_its_own_head() -> None:
+    torch.manual_seed(6)
+    emotion = EitherEmotion(EmotionConfig(fusion="either"), WIDTH).eval()
+    audio, text = torch.randn(2, 4, WIDTH), torch.randn(2, 3, WIDTH)
+    audio_mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool()
+    text_mask = torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
+    audio, text = audio * audio_mask[:, :, None], text * text_mask[:, :, None]
+    no_audio, no_text = torch.zeros_like(audio_mask), torch.zeros_like(text_mask)
+    with torch.no_grad():
+        from_audio, from_text = emotion.audio(audio, audio_mask.sum(dim=1)), emotion.text(text, text_mask.sum(dim=1))
+        assert torch.allclose(emotion(audio, audio_mask, text, no_text), from_audio)
+        assert torch.allclose(emotion(audio, no_audio, text, text_mask), from_text)
+        fused = emotion.fused(from_audio, from_text)
+        assert torch.allclose(emotion(audio, audio_mask, text, text_mask), fused)
+        assert not emotion(audio, no_audio, text, no_text).any()
+        # An absent modality's values count for nothing.
+        assert torch.allclose(emotion(audio, audio_mask, 9 * text[:, :1], no_text[:, :1]), from_audio)
+        assert torch.allclose(emotion(9 * audio[:, :1], no_audio[:, :1], text, text_mask), from_text)
+
+
+def test_what_a_person_would_answer() -> None:
+    neutral = torch.tensor([name == "neutral" for name in CLASSES])
+
+    def shares(**given: float) -> torch.Tensor:
+        return torch.tensor([[given.get(name, 0.0) for name in CLASSES]])
+
+    for audio, text, answer in (
+        (shares(neutral=1.0), shares(angry=1.0), shares(angry=1.0)),
+        (shares(sad=1.0), shares(neutral=1.0), shares(sad=1.0)),
+        (shares(happy=1.0), shares(happy=1.0), shares(happy=1.0)),
+        (shares(neutral=1.0), shares(neutral=1.0), shares(neutral=1.0)),
+        (shares(happy=1.0), shares(angry=1.0), shares(happy=0.5, angry=0.5)),
+        (shares(neutral=1.0), shares(neutral=0.5, sad=0.5), shares(neutral=0.5, sad=0.5)),
+    ):
+        assert torch.allclose(expected(audio, text, neutral), answer)
+
+
+def test_corpora_and_their_emotions_are_drawn_equally_often() -> None:
+    def utterance(corpus: str, emotion: str | None, votes: dict[str, float] | None = None) -> Utterance:
+        return Utterance(id="u", corpus=corpus, transcript="글", emotion=emotion, votes=votes)
+
+    drawn = evened_out(
+        [*[utterance("a", "sad")] * 8, utterance("a", "happy"), *[utterance("b", "sad")] * 4, utterance("b", None)]
+    )
+    assert drawn.sum() == pytest.approx(1.0)
+    assert drawn[:8].sum() == pytest.approx(drawn[8]) == pytest.approx(drawn[9:13].sum())
+    assert drawn[13] == 0.0  # no label at all
+    unclear = evened_out([utterance("a", "sad"), utterance("a", None, {"sad": 0.5, "angry": 0.5})])
+    assert unclear[0] == pytest.approx(2 * unclear[1])
+
+
+def test_clips_without_an_emotion_of_their_own_are_drawn_rarely(clips: Clips) -> None:
+    weak = [u.model_copy(update={"emotion": None, "votes": {"neutral": 1.0}}) for u in clips.utterances[:40]]
+    mixed = Clips([*weak, *clips.utterances[40:]], clips.means)
+    random = np.random.default_rng(1)
+    rows = np.concatenate([draw_clips(mixed, random)[0] for _ in range(100)])
+    assert np.mean(rows < 40) == pytest.approx(heads.WEAK, abs=0.03)
 
 
 def test_added_logits() -> None:
