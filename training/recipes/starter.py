@@ -103,6 +103,7 @@ def make_starter(
         ABOUT.read_text(encoding="utf-8"),
         training={
             "command": "maeum-train starter",
+            "init_from": "/".join(init_from.parts[-2:]) if init_from else None,
             "licenses": {"audio_arousal": LICENSE, "text_valence": "MIT", "emotion": LICENSE},
             **config.train.model_dump(include={"seed", "precision", "text"}),
         },
