@@ -91,7 +91,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "STEPS", 20)
         patch.setattr(heads, "COPIES", 2)
-        patch.setattr(starter, "read_reviews", partial(read_reviews, train=40, validation=10, test=10))
+        patch.setattr(starter, "TEST_REVIEWS", 10)
+        patch.setattr(starter, "read_reviews", partial(read_reviews, train=40, validation=10))
         patch.setattr(starter, "read_spoken_ko", lambda: islice(read_spoken_ko(), 0, None, 12))
         source = write_corpora(folder / "corpora")
         version = starter.make_starter(source, folder / "work", folder / "store", "9.9.9", settings)

@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -53,7 +53,7 @@ def encode(
         if "frag" in kind.flags:
             options["frag_duration"] = "200000"  # microseconds
         with av.open(str(path), "w", format=kind.muxer, options=options) as sink:
-            streams = []
+            streams: list[tuple[Any, Any]] = []
             if video:
                 picture = sink.add_stream("libvpx", rate=10, width=32, height=32, pix_fmt="yuv420p")
                 black = av.VideoFrame.from_ndarray(np.zeros((48, 32), np.uint8), format="yuv420p")
@@ -62,7 +62,7 @@ def encode(
             for values, codec in sounds:
                 columns = values.reshape(len(values), -1)
                 layout = {1: "mono", 2: "stereo", 6: "5.1"}[columns.shape[1]]
-                sound = sink.add_stream(codec, rate=kind.rate, layout=layout, options={"strict": "experimental"})
+                sound: Any = sink.add_stream(codec, rate=kind.rate, layout=layout, options={"strict": "experimental"})
                 if bit_rate:
                     sound.bit_rate = bit_rate
                 streams.append((sound, _frame(columns, sound.codec_context.format.name, layout, kind.rate)))

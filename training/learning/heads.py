@@ -27,7 +27,7 @@ from ..networks.networks import Networks
 from ..networks.pooling import MeanPool
 from .loss import regression_loss
 
-COPIES = 12  # re-recorded copies of each clip
+COPIES = 10  # re-recorded copies of each clip
 CROPPED = 0.35  # share of the copies of which a part of one to two and a half seconds is taken
 WEAK = 0.2  # share of the draws that take a clip without an emotion of its own, but with shares of several
 ORIGINAL = 0.4  # share of the draws that take the clip itself, not a copy

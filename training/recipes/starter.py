@@ -33,6 +33,7 @@ from ..networks.whisper import WhisperArousal
 NAME = "starter"
 LICENSE = "CC-BY-NC-SA-4.0"
 ABOUT = PRESETS / "starter.md"
+TEST_REVIEWS = 5_000  # an interval of 0.03; more take longer to judge than the heads to train
 CORPORA = {
     "kote": "KOTE, val.tsv and test.tsv, https://github.com/searle-j/KOTE",
     "nsmc_ratings": "NSMC's reviews with ratings as reviews.tsv.gz, https://github.com/e9t/nsmc",
@@ -64,7 +65,7 @@ def make_starter(
     check_sources(source, config, init_from)
     texts = [
         *read_kote(source / "kote", Report()),
-        *read_reviews(source / "nsmc_ratings", Report()),
+        *read_reviews(source / "nsmc_ratings", Report(), test=TEST_REVIEWS),
         *read_spoken_ko(),
     ]
     text_run = work / "text"
