@@ -33,6 +33,7 @@ from training.recipes.smoke import TINY, TRANSCRIPTS, make_encoder
 SPEAKERS = {"ema": "plain", "emb": "plain", "nea": "emotional"}
 READERS = ("r1", "r2", "r3", "r4")
 DETECTOR = next((ROOT / "model_store").glob("starter/*/silero_vad.onnx"))
+SENTENCES = list(islice(read_spoken_ko(), 0, None, 12))
 WHISPER = {"layers": 1, "width": 64, "heads": 4, "feed_forward": 32}
 LABELS = {"neutral": "없음", "sad": "슬픔", "happy": "기쁨", "surprise": "놀람", "angry": "짜증"}
 EMOTION = "emotion of ko_emotional_speech"
@@ -86,14 +87,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
         "audio.encoder": {"name": str(folder / "whisper"), **WHISPER},
         "audio.block.layers": 0,
         "audio.speech": {"detector": str(DETECTOR), "least_s": 0.4},
-        "text.encoder": str(make_encoder(folder / "text", [*TRANSCRIPTS.values(), "그아"])),
+        "text.encoder": str(
+            make_encoder(folder / "text", [*TRANSCRIPTS.values(), "그아", *(u.transcript or "" for u in SENTENCES)])
+        ),
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "STEPS", 20)
         patch.setattr(heads, "COPIES", 2)
         patch.setattr(starter, "TEST_REVIEWS", 10)
         patch.setattr(starter, "read_reviews", partial(read_reviews, train=40, validation=10))
-        patch.setattr(starter, "read_spoken_ko", lambda: islice(read_spoken_ko(), 0, None, 12))
+        patch.setattr(starter, "read_spoken_ko", lambda: SENTENCES)
         source = write_corpora(folder / "corpora")
         version = starter.make_starter(source, folder / "work", folder / "store", "9.9.9", settings)
     yield folder / "work", version

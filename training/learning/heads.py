@@ -28,6 +28,7 @@ from ..networks.pooling import MeanPool
 from .loss import regression_loss
 
 COPIES = 10  # re-recorded copies of each clip
+WEAK_COPIES = 2  # of one without an emotion of its own: there are more of these clips, and they are drawn less often
 CROPPED = 0.35  # share of the copies of which a part of one to two and a half seconds is taken
 WEAK = 0.2  # share of the draws that take a clip without an emotion of its own, but with shares of several
 ORIGINAL = 0.4  # share of the draws that take the clip itself, not a copy
@@ -77,13 +78,15 @@ def embed_clips(
         samples = examples.decoded(utterances[index])
         random = np.random.default_rng((seed, index))
         waveforms = [heard(samples, examples.audio, detector)]
-        for _ in range(COPIES):
+        copies = COPIES if utterances[index].emotion is not None else min(WEAK_COPIES, COPIES)
+        for _ in range(copies):
             copy = heard(recorded_otherwise(samples, random), examples.audio, detector)
             waveforms.append(cropped(copy, random.uniform(1.0, 2.5), random) if random.random() < CROPPED else copy)
         made = [Example(utterances[index], waveform, NO_TOKENS) for waveform in waveforms]
         batch = collate(made, networks.config.emotion.classes)
         _, embedding, mask = networks.audio(batch.waveform, batch.waveform_length)
-        means.append(embedding.sum(dim=1) / mask.sum(dim=1, keepdim=True))
+        mean = embedding.sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        means.append(mean[[0, *(1 + k % copies for k in range(COPIES))]])  # as many rows for each clip
     return Clips(list(utterances), torch.stack(means))
 
 
