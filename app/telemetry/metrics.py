@@ -66,7 +66,10 @@ class Metrics:
         )
         self._audio = Counter("maeum_audio_seconds", "Seconds of audio in answered requests.", registry=registry)
         self._utterances = Counter(
-            "maeum_utterances", "Utterances answered, by available modality.", ["available"], registry=registry
+            "maeum_utterances",
+            "Utterances answered, by available modality; none: audio without speech.",
+            ["available"],
+            registry=registry,
         )
         self._warnings = Counter("maeum_warnings", "Warnings in answers, by code.", ["code"], registry=registry)
         self._rows = Histogram("maeum_batch_size", "Utterances in a batch.", buckets=ROWS, registry=registry)
@@ -130,7 +133,8 @@ class Metrics:
 
     def answered(self, answer: Answer) -> None:
         """An utterance was answered."""
-        self._utterances.labels("both" if len(answer.modalities) == 2 else answer.modalities[0]).inc()
+        available = {0: "none", 2: "both"}.get(len(answer.modalities)) or answer.modalities[0]
+        self._utterances.labels(available).inc()
         if answer.audio is not None:
             self._audio.inc(answer.audio.duration_s)
         for warned in answer.warnings:

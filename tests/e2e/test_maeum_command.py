@@ -48,7 +48,10 @@ def test_predict_prints_one_json_object_a_line(here: Path, capsys: pytest.Captur
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["file"], second["file"]) == ("a.wav", "c.wav")
     assert first["arousal"] == second["arousal"] and first["valence"] is None
-    assert first["audio"] == {"duration_s": 1.0, "sample_rate": 16000, "channels": 1, "channel": "mix"}
+    assert first["audio"] == {
+        **{"duration_s": 1.0, "sample_rate": 16000, "channels": 1, "channel": "mix"},
+        **{"speech": None, "speech_s": None, "used": {"start_s": 0.0, "end_s": 1.0}},
+    }
 
 
 def test_a_bad_file_does_not_keep_the_others(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +117,7 @@ def test_a_warning_is_printed(
 ) -> None:
     (here / "short.wav").write_bytes(make_file(make_speech(0.1)))
     assert main(["predict", "short.wav"]) == 0
-    assert "  warning  The audio lasts 0.10 s" in capsys.readouterr().out
+    assert "  warning  The audio holds 0.10 s of speech" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -175,9 +175,11 @@ def _by_session(measurement: Measurement) -> Measurement:
 
 def _crossed(model: Model, utterances: Sequence[Utterance], texts: Sequence[Utterance]) -> Iterable[Measurement]:
     """The emotions of the clips with everyday sentences that nobody learned from in place of their own words."""
-    emotion = model.manifest.emotion
     clips = [u for u in utterances if u.corpus == ACTED]
     sentences = [u for u in texts if u.corpus == spoken_ko.NAME and u.split == "test"]
+    if not (clips and sentences):
+        return
+    emotion = model.manifest.emotion
     for kind, pairs in crossed_pairs(clips, sentences, NEUTRAL).items():
         if pairs:
             answered = answer(model, pairs, "both", kind)
@@ -186,10 +188,10 @@ def _crossed(model: Model, utterances: Sequence[Utterance], texts: Sequence[Utte
 
 
 def _recorded(model: Model, fold: Iterable[Measurement]) -> Iterable[Measurement]:
-    """The emotions of the acted clips under each of `RECORDINGS`."""
+    """The emotions of the clips of several emotions under each of `RECORDINGS`."""
     for measurement in fold:
-        acted = measurement.answered.utterances[0].corpus == ACTED
-        if acted and measurement.subject == "emotion" and measurement.available == "audio":
+        several = len({utterance.emotion for utterance in measurement.answered.utterances}) > 1
+        if several and measurement.subject == "emotion" and measurement.available == "audio":
             for name, change in RECORDINGS.items():
                 answered = answer(model, measurement.answered.utterances, "audio", name, change)
                 yield replace(measurement, part=f"{measurement.part}{RECORDED}{name}", answered=answered)

@@ -40,6 +40,7 @@ SPLITS: tuple[Split, ...] = ("train", "train", "validation", "test")
 BLOCK = {"layers": 1, "heads": 4, "feed_forward": 32}
 TINY: dict[str, object] = {
     "audio.encoder": "",
+    "audio.speech": "",
     "audio.channels": [2, 2],
     "audio.max_frames": 64,
     "train.precision": "no",

@@ -88,7 +88,7 @@ def test_a_presets_table_keeps_the_defaults_that_it_does_not_name() -> None:
     )
     changed = load_preset("starter", {"text.block": {"layers": 2}, "train.text.repeat.nsmc": 3})
     assert (changed.text.block.layers, changed.text.block.feed_forward) == (2, 768)
-    assert changed.train.text.repeat == {"kote": 10, "nsmc": 3}
+    assert changed.train.text.repeat == {"kote": 20, "spoken_ko": 70, "nsmc": 3}
     assert load_preset("starter", {"train.text.repeat": {"nsmc": 3}}).train.text.repeat == {"nsmc": 3}
 
 

@@ -14,7 +14,7 @@ from training.data.utterance import Utterance
 from training.evaluation import crossvalidation
 from training.evaluation.answers import Answered
 from training.evaluation.calibration import fit_temperatures
-from training.evaluation.crossvalidation import RECORDINGS, CrossValidation, cross_validate, pooled
+from training.evaluation.crossvalidation import RECORDED, RECORDINGS, CrossValidation, cross_validate, pooled
 from training.evaluation.measure import Measurement
 from training.metrics import ece, softmax
 
@@ -101,7 +101,7 @@ def test_a_fold_is_calibrated_by_the_others(found: CrossValidation) -> None:
 
 
 def test_other_recordings_are_figures_of_their_own(found: CrossValidation) -> None:
-    names = {NAME, *(f"emotion of c (plain), {recording}, audio" for recording in RECORDINGS)}
+    names = {NAME, *(f"emotion of c (plain){RECORDED}{recording}, audio" for recording in RECORDINGS)}
     assert set(found.figures) == names
     for name in names:  # their answers are the same here, and so are their figures
         assert found.figures[name] == found.figures[NAME]

@@ -126,14 +126,14 @@ def test_text_is_learned_from_tags_alone(
     train_stage("text", networks, tagged_only(corpus), tmp_path, CPU)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(np.isfinite(losses))
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.85 * losses[0]  # transcripts are respelled, each time in another way
     assert not any("tag" in name for name in load_file(tmp_path / "text.safetensors"))
 
 
 def test_without_a_weight_tags_are_nothing_to_learn_from(
     make_networks: Callable[..., Networks], corpus: list[Utterance], tmp_path: Path
 ) -> None:
-    networks = make_networks(**{"train.text.tags_weight": 0.0})
+    networks = make_networks(**{"train.text.tags_weight": 0.0, "train.text.emotion_weight": 0.0})
     with pytest.raises(DataError, match="Stage text: 0 utterances"):
         train_stage("text", networks, tagged_only(corpus), tmp_path, CPU)
 
