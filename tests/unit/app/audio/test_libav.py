@@ -231,11 +231,11 @@ def test_an_encrypted_track_is_no_noise(make_speech: MakeSpeech) -> None:
 
 @pytest.mark.parametrize("name", ["he-aac.m4a", "he-aac.aac", "he-aac-v2.m4a", "he-aac-v2.aac", "amr-wb.awb"])
 def test_files_of_encoders_that_are_not_at_hand(name: str) -> None:
-    """Made once from the first second and a half of examples/complaint.wav: HE-AAC by libfdk-aac, as npm's
+    """Made once from original.flac, a second and a half of eSpeak NG's speech: HE-AAC by libfdk-aac, as npm's
     `@ffmpeg/core-st` 0.11.1 holds it, AMR-WB by Debian's `libvo-amrwbenc0`.
     """
     clip = decode((RECORDED / name).read_bytes())
-    original = decode((ROOT / "examples" / "complaint.wav").read_bytes()).samples
+    original = decode((RECORDED / "original.flac").read_bytes()).samples
     is_wide = name.startswith("amr")
     assert clip.sample_rate == (16000 if is_wide else 44100) and clip.channels == (1 if is_wide else 2)
     assert not clip.part_missing and 1.4 < clip.duration_s < 1.7
