@@ -15,6 +15,7 @@ WarningCode = Literal[
     "transcript_truncated",
     "transcript_empty",
     "transcript_not_korean",
+    "answer_uncertain",
 ]
 
 # Every sentence by its code, with the values that `Warned.of` takes.
@@ -31,6 +32,8 @@ WARNINGS: dict[WarningCode, str] = {
     "transcript_empty": "The transcript holds only tags or invisible characters; the answer uses the audio alone.",
     "transcript_not_korean": "The transcript has hardly any Hangul, and the model reads Korean; do not rely on results "
     "that use it. Send the Korean words, or leave the transcript out.",
+    "answer_uncertain": "The emotion is uncertain: answers with so low a highest probability as {confidence:.2f} were "
+    "wrong at least as often as right.",
 }
 
 

@@ -133,7 +133,7 @@ def answer(prepared: Prepared, prediction: Prediction | None, manifest: Manifest
         modalities=modalities,
         audio=prepared.audio,
         model=ModelName(name=manifest.name, version=manifest.version),
-        warnings=prepared.warnings,
+        warnings=[*prepared.warnings, *_doubts(given, prediction, manifest)],
         timing_ms=timing,
     )
 
@@ -143,6 +143,14 @@ def _emotion(prediction: Prediction, manifest: Manifest) -> Emotion:
     rounded = [round(probability, DECIMALS) for probability in prediction.probabilities]
     label = classes[int(np.argmax(prediction.probabilities))]
     return Emotion(label=label, probabilities=dict(zip(classes, rounded, strict=True)))
+
+
+def _doubts(given: ModelInput | None, prediction: Prediction | None, manifest: Manifest) -> list[Warned]:
+    bounds = manifest.emotion.uncertain_below
+    if given is None or prediction is None or bounds is None:
+        return []
+    confidence = max(prediction.probabilities)
+    return [Warned.of("answer_uncertain", confidence=confidence)] if confidence < bounds.of(given.available) else []
 
 
 def _rounded(score: float | None) -> float | None:

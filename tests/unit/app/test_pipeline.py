@@ -3,6 +3,7 @@
 import io
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from app.engine.load import Model
 from app.errors import ChannelMissing, NothingGiven, TranscriptTooLong
 from app.pipeline import predict, prepare, read_transcript
 from app.settings import Settings
-from app.store.manifest import Manifest
+from app.store.manifest import Bounds, Manifest
 from tests.support import ROOT
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
@@ -58,7 +59,22 @@ def test_each_warning_is_a_sentence_with_its_values(
         "transcript_not_korean": "The transcript has hardly any Hangul, and the model reads Korean; do not rely on "
         "results that use it. Send the Korean words, or leave the transcript out.",
     }
-    assert set(details) == set(WARNINGS)
+    assert {*details, "answer_uncertain"} == set(WARNINGS)
+
+
+def test_an_answer_below_its_bound_is_uncertain(ask: Callable[..., Answer], model: Model, settings: Settings) -> None:
+    first = ask(transcript="가 나")
+    assert first.emotion
+    confidence = max(first.emotion.probabilities.values())
+
+    def codes(text_bound: float) -> list[str]:
+        bounds = Bounds(audio=0.99, text=text_bound, both=0.99)
+        emotion = model.manifest.emotion.model_copy(update={"uncertain_below": bounds})
+        bounded = replace(model, manifest=model.manifest.model_copy(update={"emotion": emotion}))
+        return [w.code for w in predict(bounded, settings, None, "가 나").warnings]
+
+    assert codes(confidence + 0.001) == ["answer_uncertain"]
+    assert codes(confidence - 0.001) == []
 
 
 @pytest.mark.parametrize("code", WARNINGS)
