@@ -46,10 +46,9 @@ def _serve(options: argparse.Namespace) -> int:
     from .settings import Settings
     from .telemetry import logs
     from .web.api import create_app
-    from .web.server import Server, check_exposure, listen, prepare_process
+    from .web.server import Server, listen, prepare_process
 
     settings = Settings.load(host=options.host, port=options.port, **_model_options(options))
-    check_exposure(settings)
     prepare_process()
     failures: list[MaeumError] = []
 
@@ -228,7 +227,7 @@ def _as_text(path: Path | None, answer: "Answer", scale: tuple[float, float]) ->
 def _welcome(model: "Model", host: str, port: int) -> str:
     """The address to open and a command to try, with an example file that exists."""
     manifest = model.manifest
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     address = f"http://{shown}:{port}"
     example = next(iter(sorted((Path(__file__).parents[1] / "examples").glob("*.wav"))), Path("clip.wav"))
     if example.is_relative_to(Path.cwd()):

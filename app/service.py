@@ -141,6 +141,7 @@ class Service:
         self._serving: Serving | None = None
         self._failure: MaeumError | None = None
         self._reloading = asyncio.Lock()
+        self._reload_waits = False
         self._tasks: set[asyncio.Task[object]] = set()
         self._decoders = Decoders(
             settings.decoders,
@@ -189,8 +190,10 @@ class Service:
         return answer
 
     def reload_soon(self) -> None:
-        """Begins to exchange the model, as `reload` does, and logs how it ends."""
-        self._run(self._reload_logged())
+        """Exchanges the model, as `reload` does, once a loading that is under way has ended, and logs how it ends."""
+        if not self._reload_waits:  # one that has not begun serves several calls
+            self._reload_waits = True
+            self._run(self._reload_logged())
 
     async def reload(self, model: str | None = None) -> Manifest:
         """Loads `model` (NAME or NAME/VERSION; the settings' where None) and serves it from then on.
@@ -201,18 +204,7 @@ class Service:
         if self._reloading.locked():
             raise ReloadFailed(f"Another exchange is under way. {ReloadFailed.sentence}")
         async with self._reloading:
-            settings = self._settings if model is None else self._settings.model_copy(update={"model": model})
-            try:
-                fresh = await _load(settings)
-            except MaeumError as error:
-                self.metrics.reloaded("failed")
-                raise ReloadFailed(f"{error} {ReloadFailed.sentence}") from error
-            before, self._failure = self._serving, None
-            self._serve(fresh)
-            self.metrics.reloaded("exchanged")
-            if before is not None:
-                await before.close()
-            return fresh.manifest
+            return await self._exchange(model)
 
     async def close(self) -> None:
         """Takes nothing more, answers what waits, and ends."""
@@ -248,12 +240,28 @@ class Service:
         self._serving = Serving(model, self._settings, self._decoders, self.metrics.batch)
         self.metrics.model(model.manifest.name, model.manifest.version, model.precision, model.provider)
 
-    async def _reload_logged(self) -> None:
+    async def _exchange(self, model: str | None) -> Manifest:
+        settings = self._settings if model is None else self._settings.model_copy(update={"model": model})
         try:
-            manifest = await self.reload()
-            _log.info("%s/%s is served now.", manifest.name, manifest.version)
-        except ReloadFailed as error:
-            _log.error("%s", error)
+            fresh = await _load(settings)
+        except MaeumError as error:
+            self.metrics.reloaded("failed")
+            raise ReloadFailed(f"{error} {ReloadFailed.sentence}") from error
+        before, self._failure = self._serving, None
+        self._serve(fresh)
+        self.metrics.reloaded("exchanged")
+        if before is not None:
+            await before.close()
+        return fresh.manifest
+
+    async def _reload_logged(self) -> None:
+        async with self._reloading:
+            self._reload_waits = False
+            try:
+                manifest = await self._exchange(None)
+                _log.info("%s/%s is served now.", manifest.name, manifest.version)
+            except ReloadFailed as error:
+                _log.error("%s", error)
 
     async def _watch(self) -> None:
         while True:

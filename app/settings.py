@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     # Listening
 
     host: str = "127.0.0.1"
-    """Address to listen on. 0.0.0.0 accepts other machines."""
+    """Address to listen on. 0.0.0.0 accepts other machines, :: also those with IPv6."""
 
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on. 0 picks a free one."""
@@ -156,6 +156,12 @@ class Settings(BaseSettings):
 
     rate_limit_per_key: str = ""
     """The same, for each key."""
+
+    allowed_hosts: str = ""
+    """Names by which clients may address the service (`Host`), such as speech.example.org, separated by commas;
+    .example.org stands for all names under it, * for any. Addresses, names without a dot and names under .localhost and
+    .internal are always allowed. Empty: any name, but without a `keys_file` and with `without_keys=loopback`, clients
+    of this machine have only those and the machine's own name."""
 
     cors_origins: str = ""
     """Origins whose pages may call the service from a browser, such as https://example.com, separated by commas."""

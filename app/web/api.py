@@ -30,6 +30,7 @@ from ..telemetry.metrics import Metrics
 from ..telemetry.tracing import open_traces
 from .access import add_access
 from .browsers import add_pages
+from .cross_site import add_cross_site
 from .forms import StrictRoute, channel_number
 from .limits import UploadMiddleware, while_wanted
 from .observe import ObserveMiddleware
@@ -268,6 +269,7 @@ def create_app(
     # The last added is the outermost.
     app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), metrics=service.metrics)
     add_access(app, settings)
+    add_cross_site(app, settings)
     app.add_middleware(ObserveMiddleware, metrics=service.metrics, traces=traces, paths=paths)
     add_pages(app, settings)
     add_root_path(app, settings, paths)

@@ -3,17 +3,21 @@
 import asyncio
 import gc
 import io
+import shutil
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import app.service
 from app.answer import Answer
 from app.engine.engine import Prediction
-from app.engine.load import Model
+from app.engine.load import Model, load_model
 from app.errors import ChannelMissing, QueueFull
 from app.service import Service
 from app.settings import Settings
@@ -40,6 +44,42 @@ def test_an_exchanged_model_is_let_go_at_once(settings: Settings) -> None:
             await service.close()
 
     assert asyncio.run(exchange())
+
+
+def test_a_signal_during_a_loading_is_kept_until_its_end(
+    settings: Settings, store: Path, tmp_path: Path, make_version: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version that came in between is served; several signals are one."""
+    growing = Path(shutil.copytree(store, tmp_path / "store"))
+    loading, go_on = threading.Event(), threading.Event()
+    loads = []
+
+    def slow(settings: Settings) -> Model:
+        loads.append(load_model(settings))
+        loading.set()
+        assert go_on.wait(timeout=20)
+        return loads[-1]
+
+    monkeypatch.setattr(app.service, "load_model", slow)
+
+    async def served() -> str:
+        service = Service(settings.model_copy(update={"model_store": str(growing)}), Metrics(settings.max_queue))
+        service.start()
+        assert await asyncio.to_thread(loading.wait, 20)
+        make_version(growing, version="0.2.0")
+        service.reload_soon()
+        service.reload_soon()
+        go_on.set()
+        try:
+            async with asyncio.timeout(20):
+                while len(loads) < 2 or service.model is not loads[1]:
+                    await asyncio.sleep(0.01)
+            return service.model.manifest.version
+        finally:
+            await service.close()
+
+    assert asyncio.run(served()) == "0.2.0"
+    assert len(loads) == 2
 
 
 def test_a_channel_of_the_audio_can_be_asked_for(settings: Settings, model: Model) -> None:
