@@ -47,7 +47,7 @@ class Emotion(_Frozen):
     label: str
     """The class with the highest probability."""
     probabilities: dict[str, float]
-    """By class, calibrated on validation data; they sum to 1."""
+    """By class, calibrated on validation data; as decimals they sum to exactly 1."""
 
 
 class Span(_Frozen):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Request, Re
 from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import WithJsonSchema
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import Scope
 
 from .. import __version__
@@ -30,6 +30,7 @@ from ..telemetry.metrics import Metrics
 from ..telemetry.tracing import open_traces
 from .access import add_access
 from .browsers import add_pages
+from .files import WholeFiles
 from .forms import StrictRoute, channel_number
 from .limits import UploadMiddleware, while_wanted
 from .observe import ObserveMiddleware
@@ -262,6 +263,9 @@ def create_app(
         app.include_router(router)
     docs = next(route for route in app.router.routes if isinstance(route, Route) and route.path == "/docs")
     app.router.routes.append(Route("/", docs.endpoint, include_in_schema=False))
+    for mounted in app.router.routes:
+        if isinstance(mounted, Mount):
+            mounted.app = WholeFiles(mounted.app)
     paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
     add_handlers(app, paths)
     _describe(app, settings, service)
