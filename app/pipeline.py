@@ -67,7 +67,7 @@ def predict(
     prepared = prepare(clip, read, model.manifest, model.detector)
     decoded = time.perf_counter()
     prediction = None if prepared.given is None else model.predict([prepared.given])[0]
-    timing = Timing.of_seconds(decode=decoded - started, queue=0.0, inference=time.perf_counter() - decoded)
+    timing = Timing.of_seconds(decode=decoded - started, inference=time.perf_counter() - decoded)
     return answer(prepared, prediction, model.manifest, timing)
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Request, Re
 from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import WithJsonSchema
+from starlette.datastructures import Headers
 from starlette.routing import Mount, Route
 from starlette.types import Scope
 
@@ -32,7 +33,7 @@ from .access import add_access
 from .browsers import add_pages
 from .files import WholeFiles
 from .forms import StrictRoute, channel_number
-from .limits import UploadMiddleware, while_wanted
+from .limits import UploadMiddleware, surely_has_audio, while_wanted
 from .observe import ObserveMiddleware
 from .problems import PREDICT_ERRORS, add_handlers, openapi_responses
 from .root_path import add_root_path
@@ -134,10 +135,9 @@ async def predict(
     or text beyond the model's input limits is cut, with a warning.
     """
     clip = None if audio is None else audio.file
-    work = service.predict(clip, transcript, channel=channel_number(channel))
     state = request_state(request.scope)
+    work = service.predict(clip, transcript, state.stopwatch, channel=channel_number(channel))
     answer = await while_wanted(work, state.deadline, request.receive)
-    state.timing_ms = answer.timing_ms.model_dump()
     return PredictResponse(**dict(answer), request_id=state.request_id)
 
 
@@ -308,6 +308,6 @@ def _admit(service: Service) -> Callable[[Scope], None]:
 
     def admit(scope: Scope) -> None:
         if route_path(scope) == "/predict" and scope["method"] == "POST":
-            service.check_room()
+            service.check_room(surely_has_audio(Headers(scope=scope)))
 
     return admit

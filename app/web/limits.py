@@ -23,6 +23,20 @@ Answer = TypeVar("Answer")
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 
+# No body with a transcript alone is larger: 2000 syllables take 36,000 bytes at most, as escapes of JSON.
+_MAX_TRANSCRIPT_BYTES = 65_536
+
+
+def surely_has_audio(headers: Headers) -> bool:
+    """Whether the body of a request is announced to be larger than one that has a transcript alone."""
+    return _announced(headers) > _MAX_TRANSCRIPT_BYTES
+
+
+def _announced(headers: Headers) -> int:
+    """The length of the body that the headers announce, in bytes; 0 without one."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
 
 class UploadMiddleware:
     """Sets the deadline of a request, and refuses a body that is too large or too slow, or does not fit in memory.
@@ -45,8 +59,7 @@ class UploadMiddleware:
         started = asyncio.get_running_loop().time()
         try:
             state.deadline = started + self._allowed_s(headers)
-            announced = headers.get("content-length", "")
-            self._check_size(int(announced) if announced.isdecimal() else 0)
+            self._check_size(_announced(headers))
             self._admit(scope)
         except MaeumError as error:
             await problem_response(error, state.request_id)(scope, receive, send)
