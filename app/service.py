@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Callable
@@ -22,10 +21,13 @@ from .errors import InternalError, MaeumError, NotReady, QueueFull, ReloadFailed
 from .settings import Settings
 from .store.manifest import Manifest
 from .telemetry.metrics import Metrics
+from .telemetry.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0  # how often the gauges of what waits are brought up to date
+# Of the longest wait, where some have waited all the time for that long: that is no burst, which would pass.
+_STANDING = 0.25
 
 
 class Serving:
@@ -41,7 +43,8 @@ class Serving:
         self.model = model
         self._settings = settings
         self._decoders = decoders
-        self._preparing = 0
+        self._reading = self._clips = 0  # transcripts that are read, clips that are decoded or wait for that
+        self._none_waited = time.perf_counter()  # when that was last seen
         self._active = 0
         self._idle = asyncio.Event()
         self._closing = False
@@ -64,43 +67,60 @@ class Serving:
     @property
     def waiting(self) -> int:
         """Utterances that are being prepared or wait for the model."""
-        return self._preparing + self._batcher.waiting
+        return self._reading + self._clips + self._batcher.waiting
 
     @property
     def oldest_s(self) -> float:
-        """Seconds that the utterance which waits longest for the model has waited."""
-        return self._batcher.oldest_s
+        """Seconds that the utterance which waits longest, for a decoder or for the model, has waited."""
+        return max(self._decoders.oldest_s, self._batcher.oldest_s)
 
-    def check_room(self) -> None:
+    def check_room(self, has_audio: bool) -> None:
         """Raises QueueFull where as many wait as may, or where one more would wait too long.
 
-        An utterance that is being prepared counts: it waits next.
+        A clip waits for a decoder and then for the model, behind all that are here already; the slower of the two
+        decides. A transcript passes the clips that are not decoded yet.
         """
-        ahead = self.waiting
-        if ahead >= self._settings.max_queue or self._batcher.expected_wait_s(ahead) > self._settings.max_wait_s:
+        ahead = self._reading + self._batcher.waiting + (self._clips if has_audio else 0)
+        wait_s = self._batcher.expected_wait_s(ahead)
+        if has_audio:
+            wait_s = max(wait_s, self._decoders.expected_wait_s())
+        if ahead >= self._settings.max_queue or wait_s > self._longest_wait_s():
             raise QueueFull
 
-    async def predict(self, audio: BinaryIO | None, transcript: str | None, *, channel: int | None = None) -> Answer:
+    def _longest_wait_s(self) -> float:
+        """The longest wait for which an utterance is accepted now.
+
+        A burst finds an empty queue and may fill it, since it passes. Under a lasting overload a long queue answers
+        nobody sooner, so it is kept short ("controlled delay").
+        """
+        most = self._settings.max_wait_s
+        now = time.perf_counter()
+        if not self._batcher.waiting and not self._decoders.waiting:
+            self._none_waited = now
+        return most if now - self._none_waited <= most else _STANDING * most
+
+    async def predict(
+        self, audio: BinaryIO | None, transcript: str | None, stopwatch: Stopwatch, *, channel: int | None = None
+    ) -> Answer:
         """Answers one utterance. `audio` is an open file, of which `channel` is used; None mixes them.
 
         Raises RequestError, NotReady, DecoderUnavailable, InferenceFailed.
         """
         if not self.alive:
             raise NotReady
-        self.check_room()
+        self.check_room(audio is not None)
         self._active += 1
         try:
-            started = time.perf_counter()
-            prepared = await self._prepare(audio, transcript, channel)
-            decode_s = time.perf_counter() - started
-            manifest = self.model.manifest
-            if prepared.given is None:
-                timing = Timing.of_seconds(decode=decode_s, queue=0.0, inference=0.0)
-                return pipeline.answer(prepared, None, manifest, timing)
-            answered = await self._batcher.submit(prepared.given)
-            timing = Timing.of_seconds(decode=decode_s, queue=answered.queue_s, inference=answered.run_s)
-            return pipeline.answer(prepared, answered.result, manifest, timing)
+            prepared = await self._prepare(audio, transcript, channel, stopwatch)
+            prediction = None
+            if prepared.given is not None:
+                stopwatch.begin("queue")
+                prediction = await self._batcher.submit(prepared.given, lambda: stopwatch.begin("inference"))
+            stopwatch.stop()
+            timing = Timing.of_seconds(**stopwatch.seconds())
+            return pipeline.answer(prepared, prediction, self.model.manifest, timing)
         finally:
+            stopwatch.stop()
             self._active -= 1
             self._idle.set()
 
@@ -113,17 +133,32 @@ class Serving:
         await self._batcher.close()
         self._readers.shutdown()
 
-    async def _prepare(self, audio: BinaryIO | None, transcript: str | None, channel: int | None) -> pipeline.Prepared:
+    async def _prepare(
+        self, audio: BinaryIO | None, transcript: str | None, channel: int | None, stopwatch: Stopwatch
+    ) -> pipeline.Prepared:
         """The transcript first: reading it is cheap, and a wrong one saves the decoder the work."""
         model, most = self.model, self._settings.max_transcript_characters
-        self._preparing += 1
+        self._reading += 1
         try:
-            in_thread = functools.partial(asyncio.get_running_loop().run_in_executor, self._readers)
-            read = await in_thread(pipeline.read_transcript, transcript, audio is not None, model.tokenizer, most)
-            clip = None if audio is None else await self._decoders.decode(audio.read(), channel)
-            return await in_thread(pipeline.prepare, clip, read, model.manifest, model.detector)
+            stopwatch.begin("decode")
+            read = await asyncio.get_running_loop().run_in_executor(
+                self._readers, pipeline.read_transcript, transcript, audio is not None, model.tokenizer, most
+            )
         finally:
-            self._preparing -= 1
+            self._reading -= 1
+        if audio is None:
+            return pipeline.prepare(None, read, model.manifest, None)
+        self._clips += 1
+        try:
+            stopwatch.begin("decoder_queue")
+            return await self._decoders.decode_and(
+                lambda clip: pipeline.prepare(clip, read, model.manifest, model.detector),
+                audio.read(),
+                channel,
+                begins=lambda: stopwatch.begin("decode"),
+            )
+        finally:
+            self._clips -= 1
 
 
 class Service:
@@ -169,23 +204,33 @@ class Service:
             raise NotReady("The service is about to stop; ask another one.")
         self._ready()
 
-    def check_room(self) -> None:
-        """Raises NotReady or QueueFull where a request would be refused anyway."""
-        self._ready().check_room()
+    def check_room(self, has_audio: bool) -> None:
+        """Raises NotReady or QueueFull where a request would be refused anyway; `has_audio`: whether it surely has."""
+        self._ready().check_room(has_audio)
 
     def measure(self) -> None:
         """Brings the gauges up to date with what waits."""
         serving = self._serving
         self.metrics.ready(serving is not None and serving.alive and not self.draining)
         if serving is not None:
-            self.metrics.waiting(serving.waiting, serving.oldest_s, self._decoders.busy)
+            for_decoder = self._decoders.waiting
+            self.metrics.waiting(
+                serving.waiting, serving.oldest_s, self._decoders.busy - for_decoder, for_decoder=for_decoder
+            )
 
-    async def predict(self, audio: BinaryIO | None, transcript: str | None, *, channel: int | None = None) -> Answer:
+    async def predict(
+        self,
+        audio: BinaryIO | None,
+        transcript: str | None,
+        stopwatch: Stopwatch | None = None,
+        *,
+        channel: int | None = None,
+    ) -> Answer:
         """Answers one utterance. `audio` is an open file, of which `channel`, from 0, is used; None mixes them.
 
-        Raises RequestError, ServiceError.
+        `stopwatch` has the stages also where it fails or is cancelled. Raises RequestError, ServiceError.
         """
-        answer = await self._ready().predict(audio, transcript, channel=channel)
+        answer = await self._ready().predict(audio, transcript, stopwatch or Stopwatch(), channel=channel)
         self.metrics.answered(answer)
         return answer
 

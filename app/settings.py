@@ -124,12 +124,13 @@ class Settings(BaseSettings):
     """Number of processes that decode audio."""
 
     max_queue: int = Field(64, ge=1)
-    """Most utterances that may wait, with those being decoded. Past it the answer is 429: nobody gains from a wait that
-    outlasts the client."""
+    """Most utterances that may wait ahead of a new one, with those being decoded; clips do not count for a transcript
+    alone, which passes them. Past it the answer is 429: nobody gains from a wait that outlasts the client."""
 
     max_wait_s: float = Field(0.5, gt=0)
-    """Longest expected wait for the model in seconds, estimated from recent batches. Past it the answer is 429 too, so
-    that accepted requests hardly wait longer, however slow the machine is."""
+    """Longest expected wait for a decoder or for the model in seconds, estimated from recent clips and batches. Past it
+    the answer is 429 too, so that accepted requests hardly wait longer, however slow the machine is. Where some have
+    been waiting all the time for that long, a quarter of it holds: a longer queue would answer nobody sooner."""
 
     max_upload_bytes: int = Field(500_000_000, ge=1)
     """Most bytes in the bodies of all requests under way together. Past it the answer is 429. A clip is in memory twice

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Request, Re
 from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import WithJsonSchema
-from starlette.routing import Route
+from starlette.datastructures import Headers
+from starlette.routing import Mount, Route
 from starlette.types import Scope
 
 from .. import __version__
@@ -31,8 +32,9 @@ from ..telemetry.tracing import open_traces
 from .access import add_access
 from .browsers import add_pages
 from .cross_site import add_cross_site
+from .files import WholeFiles
 from .forms import StrictRoute, channel_number
-from .limits import UploadMiddleware, while_wanted
+from .limits import UploadMiddleware, surely_has_audio, while_wanted
 from .observe import ObserveMiddleware
 from .problems import PREDICT_ERRORS, add_handlers, openapi_responses
 from .root_path import add_root_path
@@ -134,10 +136,9 @@ async def predict(
     or text beyond the model's input limits is cut, with a warning.
     """
     clip = None if audio is None else audio.file
-    work = service.predict(clip, transcript, channel=channel_number(channel))
     state = request_state(request.scope)
+    work = service.predict(clip, transcript, state.stopwatch, channel=channel_number(channel))
     answer = await while_wanted(work, state.deadline, request.receive)
-    state.timing_ms = answer.timing_ms.model_dump()
     return PredictResponse(**dict(answer), request_id=state.request_id)
 
 
@@ -263,6 +264,9 @@ def create_app(
         app.include_router(router)
     docs = next(route for route in app.router.routes if isinstance(route, Route) and route.path == "/docs")
     app.router.routes.append(Route("/", docs.endpoint, include_in_schema=False))
+    for mounted in app.router.routes:
+        if isinstance(mounted, Mount):
+            mounted.app = WholeFiles(mounted.app)
     paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
     add_handlers(app, paths)
     _describe(app, settings, service)
@@ -306,6 +310,6 @@ def _admit(service: Service) -> Callable[[Scope], None]:
 
     def admit(scope: Scope) -> None:
         if route_path(scope) == "/predict" and scope["method"] == "POST":
-            service.check_room()
+            service.check_room(surely_has_audio(Headers(scope=scope)))
 
     return admit

@@ -25,6 +25,14 @@ Answer = TypeVar("Answer")
 TIMEOUT_HEADER = "X-Request-Timeout"
 _SECONDS = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
+# No body with a transcript alone is larger: 2000 syllables take 36,000 bytes at most, as escapes of JSON.
+_MAX_TRANSCRIPT_BYTES = 65_536
+
+
+def surely_has_audio(headers: Headers) -> bool:
+    """Whether the body of a request is announced to be larger than one that has a transcript alone."""
+    return _announced_bytes(headers) > _MAX_TRANSCRIPT_BYTES
+
 
 class UploadMiddleware:
     """Sets the deadline of a request, and refuses a body that is too large or too slow, or does not fit in memory.
