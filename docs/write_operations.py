@@ -107,12 +107,8 @@ def _allowed(schema: dict[str, Any]) -> str:
         return "`true`, `false`"
     if any(kind.get("format") == "path" for kind in kinds):
         return "a path"
-    number = {"integer": "a whole number", "number": "a number"}.get(schema.get("type", ""), "text")
-    if "maximum" in schema:
-        return f"{schema['minimum']} to {schema['maximum']}"
-    if "minimum" in schema:
-        return f"{number}, {schema['minimum']} or more"
-    return f"{number} over {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else number
+    number = {"integer": "a whole number, ", "number": "a number, "}.get(schema.get("type", ""))
+    return f"{number}{_number(schema['minimum'])} to {_number(schema['maximum'])}" if number else "text"
 
 
 def leaves(kind: type[MaeumError]) -> list[type[MaeumError]]:
