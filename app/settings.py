@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, le=256)
     """Threads inside one operator and, on a CPU, utterances at a time. 0: the number of physical cores."""
 
+    warm_up_timeout_s: Seconds = 300
+    """Seconds that a replica of the model may take for its first runs. A loop without end in a graph ends there."""
+
     # Bounds of a request
 
     max_body_bytes: Bytes = 25_000_000

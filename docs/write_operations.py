@@ -53,7 +53,7 @@ CONSTANTS = (
         "of full scale",
         "A quieter clip is not judged (warning `audio_no_speech`), by a model without a speech detector.",
     ),
-    ("app.store.remote.MANIFEST_BYTES", "bytes", "A version's manifest at an address. Past it `model_corrupt`."),
+    ("app.store.versions.MANIFEST_BYTES", "bytes", "A version's manifest. Past it `model_corrupt`."),
 )
 
 
