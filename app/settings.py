@@ -5,7 +5,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,7 +15,23 @@ from .errors import SettingsInvalid
 Precision = Literal["fp32", "fp16", "int8"]
 Provider = Literal["cpu", "cuda"]
 
+# Every number has an end: past it is a slip of the pen, which would otherwise exhaust the machine or never take effect.
+# A timer resolves a millisecond, and nobody waits an hour for an answer.
+Seconds = Annotated[float, Field(ge=0.001, le=3_600)]
+# No machine that serves has more memory than a terabyte, and a request is in memory.
+Bytes = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
+# Threads and processes past the number of cores make nothing faster, and each takes memory: a decoder 35 MB.
+Workers = Annotated[int, Field(ge=1, le=256)]
+
 _PREFIX = "MAEUM_"
+_SHOWN = 60  # characters of a wrong value in a message
+
+# The first of each pair may not exceed the second: the second would refuse what the first allows, whenever it is sent.
+_ORDERED = (
+    ("max_body_bytes", "max_upload_bytes"),
+    ("max_decoded_bytes", "decode_memory_bytes"),
+    ("timeout_s", "max_timeout_s"),
+)
 
 
 class Settings(BaseSettings):
@@ -43,18 +59,18 @@ class Settings(BaseSettings):
     """Addresses and networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, separated by
     commas; * believes everyone. Empty: nobody. The default is a proxy on this machine."""
 
-    keep_alive_s: int = Field(5, ge=1)
+    keep_alive_s: int = Field(5, ge=1, le=3_600)
     """Seconds after which an idle connection is closed."""
 
-    header_timeout_s: float = Field(10, gt=0)
+    header_timeout_s: Seconds = 10
     """Seconds that a client has for each of these: to send the headers of a request, to send the rest of a body that is
     already answered, and to read some of its answer."""
 
-    drain_s: float = Field(3, ge=0)
+    drain_s: float = Field(3, ge=0, le=3_600)
     """Seconds after SIGTERM in which requests are still accepted while `/health/ready` already answers 503, so that a
     load balancer can turn to another service."""
 
-    grace_s: int = Field(30, ge=1)
+    grace_s: int = Field(30, ge=1, le=3_600)
     """Seconds after that in which requests under way may finish."""
 
     # Model and device
@@ -75,71 +91,74 @@ class Settings(BaseSettings):
     provider: Provider = "cpu"
     """Where to run them. cuda: fails at the start without a usable GPU."""
 
-    gpus: str = Field("0", pattern=r"^\d+(,\d+)*$")
+    gpus: str = Field("0", pattern=r"^[0-9]{1,3}(,[0-9]{1,3}){0,63}$")
     """GPUs to use by number, such as 0,1, with a replica of the model on each. A GPU listed twice gets two: one copies
     data while the other computes."""
 
-    gpu_memory_bytes: int = Field(0, ge=0)
+    gpu_memory_bytes: int = Field(0, ge=0, le=1_000_000_000_000)
     """GPU memory limit of one replica, in bytes. 0: whatever its largest batch needs."""
 
-    threads: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, le=256)
     """Threads inside one operator and, on a CPU, utterances at a time. 0: the number of physical cores."""
+
+    warm_up_timeout_s: Seconds = 300
+    """Seconds that a replica of the model may take for its first runs. A loop without end in a graph ends there."""
 
     # Bounds of a request
 
-    max_body_bytes: int = Field(25_000_000, ge=1)
+    max_body_bytes: Bytes = 25_000_000
     """Largest request body. 25 MB holds an utterance in any format: 140 s of uncompressed CD audio."""
 
-    upload_timeout_s: float = Field(30, gt=0)
+    upload_timeout_s: Seconds = 30
     """Seconds that a request may take to arrive in full."""
 
-    max_transcript_characters: int = Field(2000, ge=1)
+    max_transcript_characters: int = Field(2000, ge=1, le=1_000_000)
     """Longest transcript, in characters of composed Hangul (NFC). Models use far less; a longer one is a mistake."""
 
-    max_duration_s: float = Field(600, gt=0)
+    max_duration_s: float = Field(600, ge=0.1, le=14_400)
     """Longest clip in seconds. An utterance lasts a few; up to this limit an answer reports the true length of a
     recording that was sent by mistake."""
 
-    max_channels: int = Field(8, ge=1)
+    max_channels: int = Field(8, ge=1, le=1_024)
     """Most channels of a clip."""
 
-    max_decoded_bytes: int = Field(120_000_000, ge=1)
+    max_decoded_bytes: Bytes = 120_000_000
     """Memory limit of a clip's decoded samples: 4 bytes per sample and channel."""
 
-    decode_timeout_s: float = Field(10, gt=0)
+    decode_timeout_s: Seconds = 10
     """Seconds that decoding a clip may take. After that the decoder process is replaced."""
 
-    decode_memory_bytes: int = Field(1_000_000_000, ge=200_000_000)
+    decode_memory_bytes: int = Field(1_000_000_000, ge=200_000_000, le=1_000_000_000_000)
     """Memory limit of a decoder process, on top of its memory at the start."""
 
-    timeout_s: float = Field(30, gt=0)
+    timeout_s: Seconds = 30
     """Seconds after which a request is abandoned, from its first byte; X-Request-Timeout replaces it."""
 
-    max_timeout_s: float = Field(60, gt=0)
+    max_timeout_s: Seconds = 60
     """Upper bound on X-Request-Timeout: a longer one is shortened to it."""
 
     # Capacity
 
-    decoders: int = Field(2, ge=1)
+    decoders: Workers = 2
     """Number of processes that decode audio."""
 
-    max_queue: int = Field(64, ge=1)
+    max_queue: int = Field(64, ge=1, le=10_000)
     """Most utterances that may wait ahead of a new one, with those being decoded; clips do not count for a transcript
     alone, which passes them. Past it the answer is 429: nobody gains from a wait that outlasts the client."""
 
-    max_wait_s: float = Field(0.5, gt=0)
+    max_wait_s: Seconds = 0.5
     """Longest expected wait for a decoder or for the model in seconds, estimated from recent clips and batches. Past it
     the answer is 429 too, so that accepted requests hardly wait longer, however slow the machine is. Where some have
     been waiting all the time for that long, a quarter of it holds: a longer queue would answer nobody sooner."""
 
-    max_upload_bytes: int = Field(500_000_000, ge=1)
+    max_upload_bytes: Bytes = 500_000_000
     """Most bytes in the bodies of all requests under way together. Past it the answer is 429. A clip is in memory twice
     while it is decoded."""
 
-    max_batch: int = Field(16, ge=1)
+    max_batch: int = Field(16, ge=1, le=1_024)
     """Most utterances in one batch on a GPU. On a CPU utterances run side by side, which is as fast."""
 
-    max_batch_positions: int = Field(2304, ge=1)
+    max_batch_positions: int = Field(2304, ge=1, le=1_000_000)
     """Most frames and tokens in one batch on a GPU, with padding; the default is four of the starter's longest
     utterances. It bounds memory, and how long the shortest waits for the longest."""
 
@@ -183,8 +202,19 @@ class Settings(BaseSettings):
 
     @field_validator("model_store", mode="before")
     @classmethod
-    def _folder(cls, value: object) -> object:
+    def _text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
+
+    @field_validator("model_store", "keys_file")
+    @classmethod
+    def _in_home(cls, value: Any) -> Any:
+        """Replaces ~ at the beginning: a shell does so only where it is not quoted."""
+        if not str(value).startswith("~"):
+            return value
+        try:
+            return type(value)(Path(value).expanduser())
+        except RuntimeError:
+            raise ValueError("it begins with ~, and there is no such home folder; write the whole path") from None
 
     @field_validator("root_path")
     @classmethod
@@ -220,6 +250,14 @@ class Settings(BaseSettings):
                 raise SettingsInvalid(f"There is no setting {variable}. The closest one is {closest}.")
         return values
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for low, high in _ORDERED:
+            if getattr(self, low) > getattr(self, high):
+                names = (f"{_PREFIX}{name.upper()} ({getattr(self, name)})" for name in (low, high))
+                raise SettingsInvalid("{} may not be above {}: raise the second or lower the first.".format(*names))
+        return self
+
     @classmethod
     def load(cls, **given: Any) -> Self:
         """The settings of the environment; those of `given` that are not None win.
@@ -231,4 +269,6 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = _PREFIX + str(first["loc"][0]).upper()
-            raise SettingsInvalid(f"{name} is {first['input']!r}: {first['msg']}.") from error
+            value = repr(first["input"])
+            shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
+            raise SettingsInvalid(f"{name} is {shown}: {first['msg'].removeprefix('Value error, ')}.") from error

@@ -58,7 +58,7 @@ CONSTANTS = (
         "of full scale",
         "A quieter clip is not judged (warning `audio_no_speech`), by a model without a speech detector.",
     ),
-    ("app.store.remote.MANIFEST_BYTES", "bytes", "A version's manifest at an address. Past it `model_corrupt`."),
+    ("app.store.versions.MANIFEST_BYTES", "bytes", "A version's manifest. Past it `model_corrupt`."),
 )
 
 
@@ -112,12 +112,8 @@ def _allowed(schema: dict[str, Any]) -> str:
         return "`true`, `false`"
     if any(kind.get("format") == "path" for kind in kinds):
         return "a path"
-    number = {"integer": "a whole number", "number": "a number"}.get(schema.get("type", ""), "text")
-    if "maximum" in schema:
-        return f"{schema['minimum']} to {schema['maximum']}"
-    if "minimum" in schema:
-        return f"{number}, {schema['minimum']} or more"
-    return f"{number} over {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else number
+    number = {"integer": "a whole number, ", "number": "a number, "}.get(schema.get("type", ""))
+    return f"{number}{_number(schema['minimum'])} to {_number(schema['maximum'])}" if number else "text"
 
 
 def leaves(kind: type[MaeumError]) -> list[type[MaeumError]]:

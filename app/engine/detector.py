@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ..errors import InferenceFailed, ModelCorrupt
-from .session import session_options
+from .session import session_options, warming_up
 
 FRAME = 512  # samples of a probability: 32 ms
 CONTEXT = 64  # samples before a frame that the detector takes with it
@@ -20,7 +20,7 @@ _INPUTS, _OUTPUTS = ["input", "h", "c"], ["speech_probs", "hn", "cn"]
 class SpeechDetector:
     """Silero VAD as a sequence graph, `silero_vad_16k_sequence.onnx` of silero-vad 6. Threads may share it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, warm_up_timeout_s: float = 60) -> None:
         """Raises ModelCorrupt where `path` is no such graph."""
         self._path = path
         file = "/".join(path.parts[-3:])
@@ -34,7 +34,9 @@ class SpeechDetector:
         )
         if (inputs, outputs) != (_INPUTS, _OUTPUTS):
             raise ModelCorrupt(f"{file} is not Silero's sequence graph: it takes {', '.join(inputs)}.")
-        next(self.probabilities(np.zeros(FRAME, dtype=np.float32)))  # the first run takes longer
+        self._options = onnxruntime.RunOptions()
+        with warming_up(self._options, warm_up_timeout_s):  # the first run takes longer
+            next(self.probabilities(np.zeros(FRAME, dtype=np.float32)))
 
     def __reduce__(self) -> tuple[type["SpeechDetector"], tuple[Path]]:
         return SpeechDetector, (self._path,)  # for the workers of a data loader: a session cannot be sent
@@ -52,7 +54,7 @@ class SpeechDetector:
             frames = np.lib.stride_tricks.sliding_window_view(block, CONTEXT + FRAME)[::FRAME]
             given = dict(zip(_INPUTS, (np.ascontiguousarray(frames), *state), strict=True))
             try:
-                found, *state = self._session.run(_OUTPUTS, given)
+                found, *state = self._session.run(_OUTPUTS, given, self._options)
             except Exception as error:
                 raise InferenceFailed from error
             yield found

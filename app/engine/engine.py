@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from ..errors import InferenceFailed, ModelCorrupt
 from ..settings import Precision
 from ..store.manifest import AVAILABLE, Available, GraphName, Manifest
-from .session import SIGNATURES, Device, check_runtime, open_session
+from .session import SIGNATURES, Device, check_runtime, open_session, warming_up
 from .shapes import Buckets, right_pad
 
 CPU = Device()
@@ -87,16 +88,22 @@ class Engine:
             name: open_session(folder / stored.file, name, fewer if name == "text_valence" else device)
             for name, stored in manifest.graphs[precision].items()
         }
+        self._options = onnxruntime.RunOptions()
         self._buckets = buckets or Buckets.none(manifest)
         self.concurrency = device.threads if buckets is None else 1
         self._lanes = ThreadPoolExecutor(self.concurrency, "input") if buckets is None else None
         self._text_threads = ThreadPoolExecutor(self.concurrency, "text") if device != CPU else None
 
-    def warm_up(self) -> None:
+    def warm_up(self, timeout_s: float) -> None:
         """Runs every bucket, the longest first so that the memory arena grows once, and each modality alone.
 
-        Raises InferenceFailed, or ModelCorrupt where the classifier has other classes than the manifest.
+        Raises ModelCorrupt where a graph fails or takes longer, or where the classifier has other classes than the
+        manifest. The engine is of no use then.
         """
+        with warming_up(self._options, timeout_s):
+            self._run_buckets()
+
+    def _run_buckets(self) -> None:
         shapes = [
             (rows, *given)
             for rows, samples, tokens in self._buckets.shapes()
@@ -190,7 +197,7 @@ class Engine:
         for key in outputs:
             device, number = self._device if key in EMBEDDINGS else ("cpu", 0)
             binding.bind_output(key, device, number)
-        session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding, self._options)
         return dict(zip(outputs, binding.get_outputs(), strict=True))
 
     def _scores(self, given: Any, rows: int) -> list[float | None]:

@@ -10,7 +10,7 @@ from ..settings import Precision, Provider, Settings
 from ..store.cache import ModelCache
 from ..store.manifest import Manifest
 from ..store.remote import RemoteStore, is_address
-from ..store.versions import find_version, load_manifest, verify
+from ..store.versions import find_version, load_manifest, read_card, verify
 from ..text import TextTokenizer
 from .detector import SpeechDetector
 from .engine import Engine, ModelInput, Prediction
@@ -41,7 +41,7 @@ class Model:
 
 
 def load_model(settings: Settings) -> Model:
-    """Finds, checks, loads and warms the model. Takes seconds. Raises StartError or InferenceFailed."""
+    """Finds, checks, loads and warms the model. Takes seconds. Raises StartError."""
     folder, manifest = _find(settings)
     precision = choose_precision(manifest, settings)
     try:
@@ -55,12 +55,13 @@ def load_model(settings: Settings) -> Model:
     else:
         devices, buckets = [Device("cpu", threads)], None
     engines = [Engine(folder, manifest, precision, device, buckets) for device in devices]
+    timeout_s = settings.warm_up_timeout_s
     for engine in engines:
-        engine.warm_up()
-    card = (folder / manifest.card.file).read_text(encoding="utf-8")
+        engine.warm_up(timeout_s)
+    card = read_card(folder, manifest)
     runners = [engine.predict for engine in engines for _ in range(engine.concurrency)]
     detection = manifest.audio.speech
-    detector = SpeechDetector(folder / detection.detector.file) if detection else None
+    detector = SpeechDetector(folder / detection.detector.file, timeout_s) if detection else None
     return Model(manifest, card, tokenizer, runners, precision, settings.provider, detector)
 
 

@@ -1,7 +1,9 @@
 """One graph on onnxruntime: what it takes and gives, opened on a device and checked. Nothing is run here."""
 
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any, NamedTuple
 
 import onnxruntime
 
-from ..errors import ModelCorrupt, ProviderUnavailable, RuntimeConflict
+from ..errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, RuntimeConflict
 from ..settings import Provider
 from ..store.manifest import GraphName
 
@@ -108,6 +110,27 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
         # There products of uint8 by int8 overflow in silence. With weights read as uint8 they do not, but are slower.
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
+
+
+@contextmanager
+def warming_up(options: onnxruntime.RunOptions, timeout_s: float) -> Iterator[None]:
+    """Around the first runs with `options`, which end after `timeout_s`: a graph may hold a loop without end.
+
+    The runtime looks between two operators, and between two turns of a loop. Raises ModelCorrupt where a run fails.
+    """
+    timer = threading.Timer(timeout_s, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except InferenceFailed as error:
+        if options.terminate:
+            late = f"The warm-up did not end within {timeout_s:g} s. If the model needs longer, raise"
+            raise ModelCorrupt(f"{late} MAEUM_WARM_UP_TIMEOUT_S.") from error
+        reason = "the graphs do not fit the manifest, or memory is short"
+        raise ModelCorrupt(f"The model failed in the warm-up: {reason} ({type(error.__cause__).__name__}).") from error
+    finally:
+        timer.cancel()
 
 
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

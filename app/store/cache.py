@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ..errors import ModelCorrupt, ModelNotFound, ModelUnreachable
 from .manifest import Manifest
-from .remote import MANIFEST_BYTES, RemoteStore
-from .versions import MANIFEST_FILE, choose_version, is_exact, list_versions, load_manifest, verify
+from .remote import RemoteStore
+from .versions import MANIFEST_BYTES, MANIFEST_FILE, choose_version, is_exact, list_versions, load_manifest, verify
 
 _log = logging.getLogger(__name__)
 
@@ -40,11 +40,23 @@ class ModelCache:
     def fetch(self, model: str) -> tuple[Path, Manifest]:
         """The folder of `model`, a NAME or NAME/VERSION, in the cache, and its manifest. Every file is checked.
 
-        A NAME means its newest version in the store or, while the store cannot be reached, in the cache.
+        A NAME means its newest version in the store or, while that cannot be listed or fetched, in the cache.
 
         Raises ModelCorrupt, ModelNotFound, ModelUnreachable.
         """
-        version = model if is_exact(model) else self._newest(model)
+        if is_exact(model):
+            return self._fetch(model)
+        try:
+            return self._fetch(choose_version(self._store.versions(), model))
+        except ModelUnreachable as unreachable:
+            version = self._newest_cached(model)
+            if version is None:
+                raise
+            _log.warning("%s The newest version in the model cache is used instead: %s.", unreachable, version)
+            return self._fetch(version)
+
+    def _fetch(self, version: str) -> tuple[Path, Manifest]:
+        """The same for a NAME/VERSION."""
         folder = self._folder / version
         if folder.exists():
             try:
@@ -57,17 +69,11 @@ class ModelCache:
             reason = f"{error.strerror}; check the free space and the permissions of MAEUM_MODEL_CACHE"
             raise ModelUnreachable(f"{version} cannot be stored in the model cache: {reason}.") from error
 
-    def _newest(self, name: str) -> str:
+    def _newest_cached(self, name: str) -> str | None:
         try:
-            return choose_version(self._store.versions(), name)
-        except ModelUnreachable as unreachable:
-            cached = ["/".join(folder.parts[-2:]) for folder in list_versions(self._folder)]
-            try:
-                version = choose_version(cached, name)
-            except ModelNotFound:
-                raise unreachable from None
-            _log.warning("%s The newest version in the model cache is used instead: %s.", unreachable, version)
-            return version
+            return choose_version(["/".join(folder.parts[-2:]) for folder in list_versions(self._folder)], name)
+        except ModelNotFound:
+            return None
 
     def _download(self, version: str) -> Manifest:
         """Fetches `version` into the cache. Raises OSError where the cache cannot hold it."""

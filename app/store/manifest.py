@@ -4,9 +4,9 @@ A version is a folder `model_store/<name>/<version>/` with `manifest.json` and t
 manifest holds; `app.store.versions` finds versions, reads manifests and checks files.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..settings import Precision
 
@@ -20,8 +20,15 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.(onnx|json|safetensors|md)$")]
 
 
+# The warm-up runs the longest input: without these ends a slip of the pen in a manifest would ask for all memory.
+_MAX_WINDOW_SAMPLES = 16_000 * 3_600  # an hour
+_MAX_TOKENS = 8_192
+_MAX_WIDTH = 65_536
+_MAX_CARD_BYTES = 1_000_000  # it is part of an answer
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StoredFile(_Frozen):
@@ -43,9 +50,9 @@ class SpeechDetection(_Frozen):
 class AudioInput(_Frozen):
     """The input of the audio graph: mono float32, -1..1."""
 
-    sample_rate: int = Field(description="Hz")
-    hop_length: int = Field(description="Samples per frame; an utterance has 1 + samples // hop_length frames")
-    max_frames: int = Field(description="The model uses the first frames up to this number")
+    sample_rate: int = Field(ge=16_000, le=16_000, description="Hz: the rate that every clip is resampled to")
+    hop_length: int = Field(ge=1, description="Samples per frame; an utterance has 1 + samples // hop_length frames")
+    max_frames: int = Field(ge=1, description="The model uses the first frames up to this number")
     whole_clip: bool = Field(
         False,
         description="The graph takes a longer clip whole, as its loudest value sets the level, and cuts it",
@@ -53,6 +60,12 @@ class AudioInput(_Frozen):
     speech: SpeechDetection | None = Field(
         None, description="How speech is found; null where the graph was trained on clips as they are"
     )
+
+    @model_validator(mode="after")
+    def _window(self) -> Self:
+        if not 1 <= self.max_samples <= _MAX_WINDOW_SAMPLES:
+            raise ValueError(f"hop_length and max_frames make a window of {self.max_samples} samples")
+        return self
 
     @property
     def max_samples(self) -> int:
@@ -69,15 +82,15 @@ class TextInput(_Frozen):
     """The input of the text graph: token ids of this tokenizer, special tokens included."""
 
     tokenizer: StoredFile
-    max_tokens: int
+    max_tokens: int = Field(ge=1, le=_MAX_TOKENS)
 
 
 class _ByModality(_Frozen):
     """A number by the available modalities. A plain number is read as one for all three."""
 
-    audio: float = Field(gt=0, description="With audio alone")
-    text: float = Field(gt=0, description="With a transcript alone")
-    both: float = Field(gt=0, description="With both")
+    audio: float = Field(ge=0.001, le=1_000, description="With audio alone")
+    text: float = Field(ge=0.001, le=1_000, description="With a transcript alone")
+    both: float = Field(ge=0.001, le=1_000, description="With both")
 
     @model_validator(mode="before")
     @classmethod
@@ -100,11 +113,18 @@ class Bounds(_ByModality):
 class EmotionOutput(_Frozen):
     """How the classifier's logits become probabilities: softmax(logits / temperature)."""
 
-    classes: tuple[str, ...]
+    classes: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = Field(min_length=1, max_length=1_000)
     temperature: Temperatures = Field(description="Fitted on validation data")
     uncertain_below: Bounds | None = Field(
         None, description="The answer is uncertain where no probability reaches this; null where it was not measured"
     )
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < len(classes):
+            raise ValueError("a class is listed twice, so that an answer would lack one's probability")
+        return classes
 
 
 class Manifest(_Frozen):
@@ -119,7 +139,7 @@ class Manifest(_Frozen):
         description="`masked`: padding has no effect. `original`: computes as the published checkpoints do"
     )
     license: str = Field(description="SPDX id of the weights' licence")
-    width: int = Field(description="The model dimension of both embeddings")
+    width: int = Field(ge=1, le=_MAX_WIDTH, description="The model dimension of both embeddings")
     scale: tuple[float, float] = Field(description="Lowest and highest arousal and valence")
     audio: AudioInput
     text: TextInput
@@ -138,6 +158,20 @@ class Manifest(_Frozen):
     )
     evaluation: dict[str, object] = Field(default_factory=dict, description="Measured figures, with n")
     training: dict[str, object] = Field(default_factory=dict, description="Data, seed and settings of the training")
+
+    @field_validator("scale")
+    @classmethod
+    def _rises(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not scale[0] < scale[1]:
+            raise ValueError("the lowest value comes first, and is below the highest")
+        return scale
+
+    @field_validator("card")
+    @classmethod
+    def _short(cls, card: StoredFile) -> StoredFile:
+        if card.bytes > _MAX_CARD_BYTES:
+            raise ValueError(f"the card may have at most {_MAX_CARD_BYTES} bytes")
+        return card
 
     def files(self) -> list[StoredFile]:
         """Every file of the version except the manifest itself."""

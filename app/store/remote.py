@@ -15,9 +15,8 @@ from fsspec.registry import known_implementations
 
 from ..errors import ModelCorrupt, ModelUnreachable
 from .manifest import Manifest
-from .versions import MANIFEST_FILE, choose_version, read_manifest, sort_versions
+from .versions import MANIFEST_BYTES, MANIFEST_FILE, choose_version, read_manifest, sort_versions
 
-MANIFEST_BYTES = 1_000_000  # the starter's manifest, with all its figures, has 45,000
 _BLOCK_BYTES = 1 << 20
 
 

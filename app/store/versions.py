@@ -2,14 +2,18 @@
 
     model_store/<name>/<version>/manifest.json and the files it lists
 
-Nothing is loaded into a runtime here. No message contains a path: clients may see it.
+Nothing is loaded into a runtime here. No message contains a path: clients may see it. A link counts as the file that it
+leads to, whose digest is checked; a pipe or a device, which may never end, is refused.
 """
 
+import errno
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -17,10 +21,11 @@ from ..errors import ModelCorrupt, ModelNotFound
 from .manifest import GRAPH_NAMES, Manifest
 
 MANIFEST_FILE = "manifest.json"
+MANIFEST_BYTES = 1_000_000  # the starter's manifest, with all its figures, has 45,000
 _AGAIN = "fetch the version again"
 # A name and a version as in a manifest: neither can hold a path separator or begin with a dot.
 _NAME = r"[a-z0-9][a-z0-9._-]*"
-_VERSION = r"(\d+)\.(\d+)\.(\d+)([a-z0-9.-]*)"
+_VERSION = r"([0-9]+(?:\.[0-9]+){2,})([a-z0-9.-]*)"
 _MODEL = re.compile(rf"({_NAME})(?:/({_VERSION}))?")
 # How a file of each kind begins. Manifests allow no other kind, so a pickle under another name is refused here.
 _BEGINS = {
@@ -32,7 +37,11 @@ _BEGINS = {
 
 
 def list_versions(store: Path) -> list[Path]:
-    """The folder of every version in `store`, by name, the newest version first."""
+    """The folder of every version in `store`, by name, the newest version first. Raises ModelNotFound if it is no folder."""
+    try:
+        os.scandir(store).close()
+    except OSError as error:  # which glob takes for an empty folder
+        raise ModelNotFound(f"The model store cannot be read: {error.strerror}; check MAEUM_MODEL_STORE.") from error
     found = store.glob(f"*/*/{MANIFEST_FILE}")
     return [store / version for version in sort_versions("/".join(path.parts[-3:-1]) for path in found)]
 
@@ -70,9 +79,12 @@ def load_manifest(folder: Path) -> Manifest:
     """Reads the manifest of the version in `folder`. Raises ModelCorrupt if it is invalid or another version's."""
     version = "/".join(folder.parts[-2:])
     try:
-        content = (folder / MANIFEST_FILE).read_bytes()
+        with _open(folder / MANIFEST_FILE) as file:
+            content = file.read(MANIFEST_BYTES + 1)
     except OSError as error:
         raise ModelCorrupt(f"{version}: {MANIFEST_FILE} cannot be read: {error.strerror}.") from error
+    if len(content) > MANIFEST_BYTES:
+        raise ModelCorrupt(f"{version}: {MANIFEST_FILE} has more than {MANIFEST_BYTES} bytes.")
     return read_manifest(content, version)
 
 
@@ -83,8 +95,8 @@ def read_manifest(content: bytes, version: str) -> Manifest:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ModelCorrupt(f"{file} is not a manifest that this release reads: {where}: {first['msg']}.") from error
+        where, reason = ".".join(map(str, first["loc"])) or "the file", first["msg"].removeprefix("Value error, ")
+        raise ModelCorrupt(f"{file} is not a manifest that this release reads: {where}: {reason}.") from error
     if f"{manifest.name}/{manifest.version}" != version:
         raise ModelCorrupt(f"{file} belongs to {manifest.name}/{manifest.version}; a folder has its model's name.")
     for precision, graphs in manifest.graphs.items():
@@ -101,7 +113,7 @@ def verify(folder: Path, manifest: Manifest) -> None:
     for stored in manifest.files():
         name = f"{manifest.name}/{manifest.version}: {stored.file}"
         try:
-            with (folder / stored.file).open("rb") as file:
+            with _open(folder / stored.file) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size != stored.bytes:
                     raise ModelCorrupt(f"{name} has {size} bytes, not the {stored.bytes} of its manifest; {_AGAIN}.")
@@ -117,15 +129,31 @@ def verify(folder: Path, manifest: Manifest) -> None:
             raise ModelCorrupt(f"{name} is not a valid {kind} file; a version holds no pickles and no archives.")
 
 
-def _order(version: str) -> tuple[int, int, int, bool, list[tuple[bool, int, str]]]:
-    """A sort key in the order of semantic versions: numbers as numbers, and 1.0.0-rc.1 before 1.0.0."""
-    parts = re.fullmatch(_VERSION, version)
-    assert parts is not None, "sort_versions passes no other name"
-    suffix = re.findall(r"\d+|[a-z]+", parts[4])
+def read_card(folder: Path, manifest: Manifest) -> str:
+    """The card of the version in `folder`. Raises ModelCorrupt where it is no text."""
+    try:
+        with _open(folder / manifest.card.file) as file:
+            return file.read(manifest.card.bytes).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        name = f"{manifest.name}/{manifest.version}: {manifest.card.file}"
+        raise ModelCorrupt(f"{name} cannot be read as UTF-8 ({type(error).__name__}).") from error
+
+
+def _open(path: Path) -> BinaryIO:
+    """Opens a file, but nothing else: opening a pipe waits for a writer. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _order(version: str) -> tuple[list[int], bool, list[tuple[bool, int, str]]]:
+    """A sort key: numbers as numbers, 1.0.0-rc.1 before 1.0.0 as in semantic versions, and 1.0.0.1 after it."""
+    numbers, suffix = re.findall(_VERSION, version)[0]
+    parts = re.findall(r"[0-9]+|[a-z]+", suffix)
     return (
-        int(parts[1]),
-        int(parts[2]),
-        int(parts[3]),
-        not suffix,
-        [(part.isalpha(), 0 if part.isalpha() else int(part), part) for part in suffix],
+        [int(number) for number in numbers.split(".")],
+        not parts,
+        [(part.isalpha(), 0 if part.isalpha() else int(part), part) for part in parts],
     )

@@ -125,7 +125,7 @@ def test_a_warning_is_printed(
     [
         (["predict", "a.wav", "--model", "absent"], "absent is not in the model store"),
         (["predict", "a.wav", "--precision", "fp16"], "no fp16 graphs"),
-        (["predict", "a.wav", "--model-store", "nowhere"], "has no versions"),
+        (["predict", "a.wav", "--model-store", "nowhere"], "cannot be read: No such file"),
         (["serve", "--port", "70000"], "MAEUM_PORT is 70000"),
         (["serve", "--host", "256.0.0.1", "--port", "0"], "Cannot listen on 256.0.0.1"),
     ],

@@ -40,8 +40,8 @@ class _Session:
     def io_binding(self) -> Any:
         return _Binding(self._session.io_binding())
 
-    def run_with_iobinding(self, binding: Any) -> None:
-        self._session.run_with_iobinding(binding.inner)
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self._session.run_with_iobinding(binding.inner, options)
         values = zip(binding.outputs, binding.inner.get_outputs(), strict=True)
         self._runs.append(Run(self._name, binding.inputs, {name: tuple(value.shape()) for name, value in values}))
 

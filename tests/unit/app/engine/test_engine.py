@@ -1,9 +1,11 @@
 """The engine on real sessions: batched equals single, missing modalities, scale and probabilities."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
@@ -111,7 +113,7 @@ def test_a_classifier_with_other_classes_is_refused(store: Path) -> None:
     manifest = load_manifest(folder)
     fewer = manifest.model_copy(update={"emotion": manifest.emotion.model_copy(update={"classes": ("calm", "angry")})})
     with pytest.raises(ModelCorrupt, match="number of classes"):
-        Engine(folder, fewer, "fp32").warm_up()
+        Engine(folder, fewer, "fp32").warm_up(60)
 
 
 def test_swapped_graphs_are_refused(store: Path) -> None:
@@ -161,3 +163,25 @@ def test_options_of_the_gpu_provider() -> None:
 def test_exactly_one_runtime(installed: tuple[str, ...], found: str) -> None:
     with pytest.raises(RuntimeConflict, match=found):
         check_runtime(installed.__contains__)
+
+
+_ENDLESS = """
+<ir_version: 10, opset_import: ["": 20]>
+emotion (float[batch, frames, 4] audio_embedding, bool[batch, frames] audio_mask,
+         float[batch, tokens, 4] text_embedding, bool[batch, tokens] text_mask)
+  => (float[batch, 5] logits)
+{
+  turns = Constant <value = int64 {9223372036854775807}> ()
+  again = Constant <value = bool {1}> ()
+  logits = Loop (turns, again, audio_embedding) <body = turn (int64 number, bool go_on, float[b, f, w] given)
+    => (bool goes_on, float[b, f, w] negated) { goes_on = Identity (go_on)  negated = Neg (given) }>
+}
+"""
+
+
+def test_a_loop_without_end_is_given_up(store: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(store / "starter/0.1.0", tmp_path / "0.1.0"))
+    onnx.save(onnx.parser.parse_model(_ENDLESS), folder / "emotion.onnx")
+    endless = Engine(folder, load_manifest(store / "starter/0.1.0"), "fp32")
+    with pytest.raises(ModelCorrupt, match=r"did not end within 0\.5 s.* MAEUM_WARM_UP_TIMEOUT_S"):
+        endless.warm_up(0.5)

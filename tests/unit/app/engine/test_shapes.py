@@ -51,7 +51,7 @@ def test_answers_are_the_same_in_buckets(
     assert {"logits": (4, 5)} in [run.outputs for run in recorder.runs]  # three in the bucket of four
 
     recorder.runs.clear()
-    bucketed.warm_up()
+    bucketed.warm_up(60)
     warmed = {str((run.graph, run.outputs)) for run in recorder.runs}
     recorder.runs.clear()
     bucketed.predict(batch)

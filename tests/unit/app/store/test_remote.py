@@ -160,6 +160,25 @@ def test_while_the_store_is_away_the_newest_in_the_cache_is_taken(
         assert "secret" not in str(refused.value)
 
 
+def test_while_a_new_version_cannot_be_fetched_the_newest_in_the_cache_is_taken(
+    remote: Path,
+    kept: Path,
+    make_version: MakeVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache = _cache(remote, kept)
+    cache.fetch("starter")
+    make_version(remote, version="0.2.0")
+    with monkeypatch.context() as cut:
+        cut.setattr(Watched, "before_open", _unreachable)
+        assert cache.fetch("starter")[1].version == "0.1.0"
+        assert "starter/0.1.0" in caplog.text
+        with pytest.raises(ModelUnreachable):
+            cache.fetch("starter/0.2.0")
+    assert cache.fetch("starter")[1].version == "0.2.0"
+
+
 @pytest.mark.parametrize("model", ["other", "starter/0.2.0"])
 def test_a_missing_model_is_reported_with_the_existing_ones(remote: Path, kept: Path, model: str) -> None:
     with pytest.raises(ModelNotFound, match=rf"{model} is not in the model store, which has starter/0\.1\.0\."):
@@ -272,7 +291,7 @@ def test_a_pickle_under_another_name_is_refused(remote: Path, kept: Path, kind: 
 
 
 def test_more_than_the_disk_holds_is_not_begun(remote: Path, kept: Path) -> None:
-    _edit(remote, lambda manifest: manifest["card"].update(bytes=10**18))
+    _edit(remote, lambda manifest: manifest["text"]["tokenizer"].update(bytes=10**18))
     with pytest.raises(ModelUnreachable, match=r"No space left.*MAEUM_MODEL_CACHE"):
         _cache(remote, kept).fetch("starter")
     assert set(Watched.opened) == {"manifest.json"} and _left(kept) == []
