@@ -97,7 +97,7 @@ def reliability(
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     weights = np.ones(len(truth)) if weights is None else weights
-    counts = np.bincount(bin_of, weights=weights, minlength=bins)
+    counts: Floats = np.bincount(bin_of, weights=weights, minlength=bins).astype(np.float64)
     sums = (np.bincount(bin_of, weights=values * weights, minlength=bins) for values in (confidence, right))
     means = [np.divide(total, counts, out=np.full(bins, np.nan), where=counts > 0) for total in sums]
     return counts, means[0], means[1]

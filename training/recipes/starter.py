@@ -145,7 +145,7 @@ def start(config: Config, init_from: Path | None) -> Networks:
         own = networks.audio.encoder.state_dict()
         if own.keys() <= weights.keys():
             networks.audio.encoder.load_state_dict({name: weights[name] for name in own})
-        else:
+        elif networks.config.audio.encoder is not None:
             load_pretrained(networks.audio.encoder, networks.config.audio.encoder)
     return networks
 
