@@ -4,6 +4,7 @@ Each command imports what it needs, so that `maeum --version` and `--help` answe
 """
 
 import argparse
+import gc
 import io
 import json
 import os
@@ -57,6 +58,7 @@ def _serve(options: argparse.Namespace) -> int:
             failures.append(outcome)
             server.should_exit = True
         else:
+            gc.freeze()  # all this stays: searching it for garbage would stop the event loop for 25 ms, again and again
             _say(_welcome(outcome, settings.host, listener.getsockname()[1]))
 
     server = Server(create_app(settings, on_loaded=on_loaded), settings)

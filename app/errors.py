@@ -21,6 +21,7 @@ MaeumError
 │   ├── UploadTooSlow        upload_too_slow
 │   ├── UploadsFull          uploads_full
 │   ├── QueueFull            queue_full
+│   ├── RequestsFull         requests_full
 │   ├── RateLimited          rate_limited
 │   ├── KeyMissing           key_missing
 │   ├── KeyUnknown           key_unknown
@@ -172,6 +173,11 @@ class UploadsFull(RequestError):
 
 class QueueFull(RequestError):
     code, status, title = "queue_full", 429, "Too many utterances are waiting"
+    sentence = "The service is busy; send the request again after the seconds in the Retry-After header."
+
+
+class RequestsFull(RequestError):
+    code, status, title = "requests_full", 429, "Too many requests are under way"
     sentence = "The service is busy; send the request again after the seconds in the Retry-After header."
 
 

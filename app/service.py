@@ -26,7 +26,8 @@ from .telemetry.stopwatch import Stopwatch
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0  # how often the gauges of what waits are brought up to date
-# Of the longest wait, where some have waited all the time for that long: that is no burst, which would pass.
+_LOOP_TICK_S = 0.1  # how often the event loop's delay is measured
+# Of the longest wait, where all have been busy for that long: that is no burst, which would pass.
 _STANDING = 0.25
 
 
@@ -44,7 +45,7 @@ class Serving:
         self._settings = settings
         self._decoders = decoders
         self._reading = self._clips = 0  # transcripts that are read, clips that are decoded or wait for that
-        self._none_waited = time.perf_counter()  # when that was last seen
+        self._idle_at = time.perf_counter()  # when there was last seen to be less work than could be done
         self._active = 0
         self._idle = asyncio.Event()
         self._closing = False
@@ -74,14 +75,15 @@ class Serving:
         """Seconds that the utterance which waits longest, for a decoder or for the model, has waited."""
         return max(self._decoders.oldest_s, self._batcher.oldest_s)
 
-    def check_room(self, has_audio: bool) -> None:
-        """Raises QueueFull where as many wait as may, or where one more would wait too long.
+    def check_room(self, has_audio: bool, arriving: int = 0) -> None:
+        """Raises QueueFull where as many wait as may, or where one more would wait too long, behind `arriving` others
+        of which it is not known yet what they are.
 
         A clip waits for a decoder and then for the model, behind all that are here already; the slower of the two
         decides. A transcript passes the clips that are not decoded yet.
         """
         ahead = self._reading + self._batcher.waiting + (self._clips if has_audio else 0)
-        wait_s = self._batcher.expected_wait_s(ahead)
+        wait_s = self._batcher.expected_wait_s(ahead + arriving)
         if has_audio:
             wait_s = max(wait_s, self._decoders.expected_wait_s())
         if ahead >= self._settings.max_queue or wait_s > self._longest_wait_s():
@@ -90,14 +92,14 @@ class Serving:
     def _longest_wait_s(self) -> float:
         """The longest wait for which an utterance is accepted now.
 
-        A burst finds an empty queue and may fill it, since it passes. Under a lasting overload a long queue answers
-        nobody sooner, so it is kept short ("controlled delay").
+        A burst finds a service that has time left and may fill its queue, since it passes. Under a lasting overload a
+        long queue answers nobody sooner, so it is kept short ("controlled delay").
         """
         most = self._settings.max_wait_s
         now = time.perf_counter()
-        if not self._batcher.waiting and not self._decoders.waiting:
-            self._none_waited = now
-        return most if now - self._none_waited <= most else _STANDING * most
+        if self._batcher.idle and self._decoders.idle:
+            self._idle_at = now
+        return most if now - self._idle_at <= most else _STANDING * most
 
     async def predict(
         self, audio: BinaryIO | None, transcript: str | None, stopwatch: Stopwatch, *, channel: int | None = None
@@ -131,7 +133,7 @@ class Serving:
             self._idle.clear()
             await self._idle.wait()
         await self._batcher.close()
-        self._readers.shutdown()
+        self._readers.shutdown(wait=False)  # nothing runs in it any more
 
     async def _prepare(
         self, audio: BinaryIO | None, transcript: str | None, channel: int | None, stopwatch: Stopwatch
@@ -192,11 +194,17 @@ class Service:
             self._decoders.start()
         self._run(self._load(on_loaded))
         self._run(self._watch())
+        self._run(self._watch_loop())
 
     @property
     def model(self) -> Model:
         """The model that answers now. Raises NotReady."""
         return self._ready().model
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model answers now."""
+        return self._failure is None and self._serving is not None and self._serving.alive
 
     def check_ready(self) -> None:
         """Raises NotReady unless new requests should come here."""
@@ -204,14 +212,17 @@ class Service:
             raise NotReady("The service is about to stop; ask another one.")
         self._ready()
 
-    def check_room(self, has_audio: bool) -> None:
-        """Raises NotReady or QueueFull where a request would be refused anyway; `has_audio`: whether it surely has."""
-        self._ready().check_room(has_audio)
+    def check_room(self, has_audio: bool, arriving: int = 0) -> None:
+        """Raises NotReady or QueueFull where a request would be refused anyway; `has_audio`: whether it surely has.
+
+        `arriving`: the requests that are let in and whose bodies are not here yet.
+        """
+        self._ready().check_room(has_audio, arriving)
 
     def measure(self) -> None:
         """Brings the gauges up to date with what waits."""
         serving = self._serving
-        self.metrics.ready(serving is not None and serving.alive and not self.draining)
+        self.metrics.ready(self.ready and not self.draining)
         if serving is not None:
             for_decoder = self._decoders.waiting
             self.metrics.waiting(
@@ -292,11 +303,13 @@ class Service:
         except MaeumError as error:
             self.metrics.reloaded("failed")
             raise ReloadFailed(f"{error} {ReloadFailed.sentence}") from error
-        before, self._failure = self._serving, None
+        before, self._failure = [self._serving], None
         self._serve(fresh)
         self.metrics.reloaded("exchanged")
-        if before is not None:
-            await before.close()
+        for serving in filter(None, before):
+            await serving.close()
+            del serving
+        await asyncio.to_thread(before.clear)  # to free a model takes milliseconds
         return fresh.manifest
 
     async def _reload_logged(self) -> None:
@@ -312,6 +325,12 @@ class Service:
         while True:
             self.measure()
             await asyncio.sleep(_TICK_S)
+
+    async def _watch_loop(self) -> None:
+        while True:
+            due = time.perf_counter() + _LOOP_TICK_S
+            await asyncio.sleep(_LOOP_TICK_S)
+            self.metrics.loop_delayed(time.perf_counter() - due)
 
     def _run(self, work: "asyncio._CoroutineLike[object]") -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -36,6 +36,11 @@ CONSTANTS = (
         "What a client may still send after the last answer on a connection. Past it the connection is reset.",
     ),
     (
+        "app.web.door.MAX_ELSEWHERE",
+        "",
+        "Requests under way at once beside `/predict` and `/health`. Past it `requests_full`.",
+    ),
+    (
         "app.web.multipart.MAX_PARTS",
         "",
         "Most parts of a form. Past it `invalid_request`.",

@@ -55,6 +55,11 @@ class Decoders:
         return len(self._pending)
 
     @property
+    def idle(self) -> bool:
+        """Whether a decoder is free."""
+        return len(self._pending) < self._count
+
+    @property
     def waiting(self) -> int:
         """Clips that wait for a decoder."""
         return max(0, len(self._pending) - self._count)

@@ -55,6 +55,7 @@ class Batcher(Generic[Item, Result]):
         # In order of arrival. By their futures, so that one that is given up can leave at once.
         self._queue: dict[asyncio.Future[Result], _Waiting[Item, Result]] = {}
         self._arrived = asyncio.Event()
+        self._running = 0  # batches
         self._pace = Pace(len(runners))
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -69,6 +70,11 @@ class Batcher(Generic[Item, Result]):
     def waiting(self) -> int:
         """Items in the queue, without those in running batches."""
         return len(self._queue)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a runner is free."""
+        return self._running < len(self._runners)
 
     def expected_wait_s(self, ahead: int) -> float:
         """Estimated wait in seconds behind `ahead` items, from recent batch times. 0 where a runner will be free."""
@@ -103,14 +109,18 @@ class Batcher(Generic[Item, Result]):
         self._closed = True
         self._arrived.set()
         await asyncio.gather(*self._tasks)
-        self._threads.shutdown()
+        self._threads.shutdown(wait=False)  # nothing runs in it any more
 
     async def _serve(self, run: Callable[[list[Item]], Sequence[Result]]) -> None:
         while True:
             await self._arrived.wait()
             batch = self._take()
             if batch:
-                await self._answer(batch, run)
+                self._running += 1
+                try:
+                    await self._answer(batch, run)
+                finally:
+                    self._running -= 1
             elif self._closed:
                 return
             else:

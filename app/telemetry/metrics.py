@@ -77,6 +77,12 @@ class Metrics:
         )
         self._warnings = Counter("maeum_warnings", "Warnings in answers, by code.", ["code"], registry=registry)
         self._rows = Histogram("maeum_batch_size", "Utterances in a batch.", buckets=ROWS, registry=registry)
+        self._loop = Histogram(
+            "maeum_loop_delay_seconds",
+            "Seconds that the event loop was late for a timer, ten times a second.",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self._restarts = Counter(
             "maeum_decoder_restarts", "Decoder processes replaced, by reason.", ["reason"], registry=registry
         )
@@ -155,6 +161,10 @@ class Metrics:
     def batch(self, size: int) -> None:
         """A batch of `size` utterances has left the queue."""
         self._rows.observe(size)
+
+    def loop_delayed(self, seconds: float) -> None:
+        """The event loop came to a timer this late."""
+        self._loop.observe(max(0.0, seconds))
 
     def waiting(self, depth: int, age_s: float, decoding: int, for_decoder: int = 0) -> None:
         """The queues of this process now: utterances waiting, age of the oldest in seconds, clips being decoded, and

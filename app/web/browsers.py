@@ -31,6 +31,8 @@ _ON_EVERY_ANSWER = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+DATA_HEADERS = {**_ON_EVERY_ANSWER, "Content-Security-Policy": _DATA_POLICY, "Cache-Control": "no-store"}
+"""Those of an answer that is no page and no file."""
 _DOCS = ("/", "/docs")
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..errors import HeadersTooLarge, HttpInvalid, MaeumError
 from .addresses import unmapped
+from .door import Door
 from .head import check_head
 from .lingering import LingeringTransport
 from .problems import problem_response
@@ -48,10 +49,13 @@ class Connection(HttpToolsProtocol):
         header_timeout_s: float,
         draining: Callable[[], bool],
         refused: Callable[[str], None],
+        door: Door,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._header_timeout_s, self._draining, self._refused = header_timeout_s, draining, refused
+        self._door = door
+        self._turned_away = self._closes = False  # the request that arrives; the connection after it
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._probes: list[asyncio.TimerHandle] = []
@@ -132,20 +136,30 @@ class Connection(HttpToolsProtocol):
         self._in_headers = False
         self._wait_no_more()
         check_head(self.parser.get_http_version(), self.headers)
+        if self._is_idle() and not self.parser.should_upgrade():
+            refusal = self._door.refusal(self.parser.get_method(), self.url, self.headers)
+            if refusal is not None:
+                self._turn_away(*refusal)
+                return
         super().on_headers_complete()
         if self._draining() and not self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._spare_bytes = min(MAX_HEADER_BYTES, self._spare_bytes + (1 + _AROUND) * len(body))
-        super().on_body(body)
+        if not self._turned_away:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        if self.cycle is not None:
-            self.cycle.more_body = False  # also where the answer was complete before
+        if not self._turned_away:
+            super().on_message_complete()
+            if self.cycle is not None:
+                self.cycle.more_body = False  # also where the answer was complete before
         self._spare_bytes = MAX_HEADER_BYTES
         self._wait_no_more()
+        self._turned_away = False
+        if self._closes:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -170,7 +184,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, self._door.counted(cycle.scope["raw_path"], app))
 
     def end_after_answers(self) -> None:
         """Makes the answer to the latest request the last one. An idle connection stays for its next request."""
@@ -196,6 +210,14 @@ class Connection(HttpToolsProtocol):
         version = b"HTTP/" + self.parser.get_http_version().encode()
         head = [b" ".join([self.parser.get_method(), self.url, version]), *kept, b"", b""]
         self.parser.feed_data(b"\r\n".join(head))
+
+    def _turn_away(self, head: bytes, body: bytes) -> None:
+        """Answers a request of which only the headers are here; the rest is read in time, and dropped."""
+        self._turned_away = True
+        self._closes = self._draining() or self.expect_100_continue or not self.parser.should_keep_alive()
+        usual = b"".join(name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers)
+        self.transport.write(head + usual + (b"connection: close\r\n\r\n" if self._closes else b"\r\n") + body)
+        self._wait()
 
     def _is_idle(self) -> bool:
         """Whether every request that has come is answered."""

@@ -39,7 +39,7 @@ UNMATCHED = "unmatched"
 QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 # Safe in a log line and in a header.
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass
@@ -133,7 +133,7 @@ class ObserveMiddleware:
         if self._traces is not None and path not in QUIET:
             span = self._traces.start(scope["method"], parent)
             place = span.context
-        request_id = given if _SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        request_id = given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         return _Request(begin_request_state(scope, request_id), path, place, span)
 
     def _end(self, scope: Scope, request: _Request) -> None:

@@ -135,6 +135,7 @@ class Server(uvicorn.Server):
             header_timeout_s=settings.header_timeout_s,
             draining=lambda: self._service.draining,
             refused=self._service.metrics.rejected,
+            door=app.state.door,
         )
         super().__init__(
             uvicorn.Config(
