@@ -105,7 +105,7 @@ def test_a_request_is_one_line_one_trace_and_one_count(start_service: Start, wav
         answer = client.post("/predict", files={"audio": wav}, headers=sent)
         assert trace in answer.headers["traceresponse"]
         assert [stage.partition(";")[0] for stage in answer.headers["server-timing"].split(", ")] == [
-            *("decode", "queue", "inference", "total")
+            *("decoder_queue", "decode", "queue", "inference", "total")
         ]
         counted = client.get("/metrics").text
         assert client.get("/model").status_code == 200
