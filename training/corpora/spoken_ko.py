@@ -1,4 +1,5 @@
-"""spoken_ko: everyday Korean sentences with emotion and valence, read twice. It lies beside this file, see its .md."""
+"""spoken_ko: everyday Korean sentences with emotion and valence, many read twice. It lies beside this file, see its .md.
+"""
 
 import csv
 import sys
@@ -19,14 +20,14 @@ FILE = Path(__file__).with_name(f"{NAME}.tsv")
 
 
 class Sentence(NamedTuple):
-    """A line of the file; `_2` is the second reading."""
+    """A line of the file; `_2` is the second reading, None where there was none yet."""
 
     domain: str
     register: str
     emotion: str
     valence: float
-    emotion_2: str
-    valence_2: float
+    emotion_2: str | None
+    valence_2: float | None
     text: str
 
 
@@ -40,30 +41,32 @@ def read_sentences() -> Iterator[Sentence]:
                 row["register"],
                 row["emotion"],
                 float(row["valence"]),
-                row["emotion_2"],
-                float(row["valence_2"]),
+                row["emotion_2"] or None,
+                float(row["valence_2"]) if row["valence_2"] else None,
                 row["text"],
             )
 
 
 def read_spoken_ko() -> Iterator[Utterance]:
-    """The sentences: a tenth of each domain is the test split, a tenth validates, the others train.
+    """The sentences: of those read twice, a tenth of each domain is the test split and a tenth validates. The others
+    train.
 
-    `valence` is the mean of both readings. `emotion` is null where they differ, and `votes` then holds both.
+    `valence` is the mean of the readings. `emotion` is null where they differ, and `votes` then holds both.
     `session` is the domain.
     """
     for number, sentence in enumerate(read_sentences(), start=1):
-        emotions = (sentence.emotion, sentence.emotion_2)
+        emotions = [emotion for emotion in (sentence.emotion, sentence.emotion_2) if emotion]
+        valences = [valence for valence in (sentence.valence, sentence.valence_2) if valence]
         yield Utterance(
             id=f"{NAME}-{number:04}",
             corpus=NAME,
             session=sentence.domain,
             transcript=clean_transcript(sentence.text),
             raw_transcript=sentence.text,
-            emotion=sentence.emotion if sentence.emotion == sentence.emotion_2 else None,
-            votes={emotion: emotions.count(emotion) / 2 for emotion in dict.fromkeys(emotions)},
-            valence=round((sentence.valence + sentence.valence_2) / 2, 4),
-            split=_split(sentence.text),
+            emotion=sentence.emotion if len(set(emotions)) == 1 else None,
+            votes={emotion: emotions.count(emotion) / len(emotions) for emotion in dict.fromkeys(emotions)},
+            valence=round(sum(valences) / len(valences), 4),
+            split=_split(sentence.text) if sentence.emotion_2 else "train",
         )
 
 
@@ -73,14 +76,18 @@ def _split(text: str) -> Split:
 
 
 def agreement() -> dict[str, float]:
-    """Of the two readings: equal emotions and Cohen's kappa; correlation, CCC and mean difference of valence."""
-    sentences = list(read_sentences())
+    """Of sentences that were read twice: equal emotions and Cohen's kappa; correlation, CCC and mean difference of
+    valence.
+    """
+    everything = list(read_sentences())
+    sentences = [sentence for sentence in everything if sentence.emotion_2]
     first, second = (np.array(column) for column in zip(*((s.emotion, s.emotion_2) for s in sentences), strict=True))
     observed = float((first == second).mean())
     expected = sum(float((first == name).mean() * (second == name).mean()) for name in np.unique(first))
     one, other = (np.array(column) for column in zip(*((s.valence, s.valence_2) for s in sentences), strict=True))
     return {
-        "sentences": len(sentences),
+        "sentences": len(everything),
+        "read twice": len(sentences),
         "equal": observed,
         "kappa": (observed - expected) / (1 - expected),
         "correlation": float(np.corrcoef(one, other)[0, 1]),
