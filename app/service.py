@@ -6,9 +6,11 @@
 import asyncio
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import BinaryIO
 
 from . import pipeline
@@ -18,7 +20,15 @@ from .audio.pool import Decoders
 from .engine.batcher import Batcher
 from .engine.engine import ModelInput, Prediction
 from .engine.load import Model, load_model
-from .errors import InternalError, MaeumError, NotReady, QueueFull, ReloadFailed, traceback_without_values
+from .errors import (
+    DecoderUnavailable,
+    InternalError,
+    MaeumError,
+    NotReady,
+    QueueFull,
+    ReloadFailed,
+    traceback_without_values,
+)
 from .settings import Settings
 from .store.manifest import Manifest
 from .telemetry.metrics import Metrics
@@ -26,6 +36,7 @@ from .telemetry.metrics import Metrics
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0  # how often the gauges of what waits are brought up to date
+_CHECK_S = 5.0  # how often decoders that failed are tried again
 
 
 class Serving:
@@ -140,6 +151,7 @@ class Service:
         self._given = model
         self._serving: Serving | None = None
         self._failure: MaeumError | None = None
+        self._loader: threading.Thread | None = None
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
         self._decoders = Decoders(
@@ -156,17 +168,25 @@ class Service:
             self._decoders.start()
         self._run(self._load(on_loaded))
         self._run(self._watch())
+        self._run(self._watch_decoders())
 
     @property
     def model(self) -> Model:
         """The model that answers now. Raises NotReady."""
         return self._ready().model
 
+    @property
+    def loading(self) -> bool:
+        """Whether a thread loads a model, perhaps from a store that does not answer. It outlives the service."""
+        return self._loader is not None and self._loader.is_alive()
+
     def check_ready(self) -> None:
         """Raises NotReady unless new requests should come here."""
         if self.draining:
             raise NotReady("The service is about to stop; ask another one.")
         self._ready()
+        if self._decoders.failure is not None:
+            raise NotReady("No audio can be decoded at the moment; the log says more.")
 
     def check_room(self) -> None:
         """Raises NotReady or QueueFull where a request would be refused anyway."""
@@ -175,7 +195,8 @@ class Service:
     def measure(self) -> None:
         """Brings the gauges up to date with what waits."""
         serving = self._serving
-        self.metrics.ready(serving is not None and serving.alive and not self.draining)
+        decodes = self._decoders.failure is None
+        self.metrics.ready(serving is not None and serving.alive and decodes and not self.draining)
         if serving is not None:
             self.metrics.waiting(serving.waiting, serving.oldest_s, self._decoders.busy)
 
@@ -203,7 +224,7 @@ class Service:
         async with self._reloading:
             settings = self._settings if model is None else self._settings.model_copy(update={"model": model})
             try:
-                fresh = await _load(settings)
+                fresh = await self._loaded(settings)
             except MaeumError as error:
                 self.metrics.reloaded("failed")
                 raise ReloadFailed(f"{error} {ReloadFailed.sentence}") from error
@@ -236,13 +257,50 @@ class Service:
         outcome: Model | MaeumError
         async with self._reloading:
             try:
-                outcome = self._given or await _load(self._settings)
+                outcome = self._given or await self._loaded(self._settings)
+                failure = None if self._given else await self._check_decoders()
                 self._serve(outcome)
+                outcome = failure or outcome
             except MaeumError as error:
                 outcome = self._failure = error
                 _log.error("The model cannot be loaded: %s", error)
         if on_loaded is not None:
             on_loaded(outcome)
+
+    async def _loaded(self, settings: Settings) -> Model:
+        """The model of `settings`. Raises MaeumError.
+
+        The thread that loads it is not waited for at the end of the process, as that of a pool would be: a store that
+        does not answer may hold it for minutes.
+        """
+        outcome: Future[Model] = Future()
+
+        def load() -> None:
+            try:
+                model = load_model(settings)
+            except BaseException as error:  # noqa: BLE001 # handed on to the one who waits
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(model)
+
+        outcome.set_running_or_notify_cancel()
+        self._loader = threading.Thread(target=load, name="load", daemon=True)
+        self._loader.start()
+        try:
+            return await asyncio.wrap_future(outcome)
+        except MaeumError:
+            raise
+        except Exception as error:  # whatever it is, the model before is to be served on
+            _log.error("Loading failed.\n%s", traceback_without_values(error))
+            raise InternalError(f"Loading failed unexpectedly ({type(error).__name__}).") from error
+
+    async def _check_decoders(self) -> DecoderUnavailable | None:
+        """Why no clip can be decoded, if so."""
+        try:
+            await self._decoders.check()
+        except DecoderUnavailable:
+            return DecoderUnavailable(f"No audio can be decoded: {self._decoders.failure}.")
+        return None
 
     def _serve(self, model: Model) -> None:
         self._serving = Serving(model, self._settings, self._decoders, self.metrics.batch)
@@ -260,18 +318,15 @@ class Service:
             self.measure()
             await asyncio.sleep(_TICK_S)
 
+    async def _watch_decoders(self) -> None:
+        """Tries those that failed again: while it is not ready, the service may get no clip that would."""
+        while True:
+            await asyncio.sleep(_CHECK_S)
+            if self._decoders.failure is not None:
+                with suppress(DecoderUnavailable):
+                    await self._decoders.check()
+
     def _run(self, work: "asyncio._CoroutineLike[object]") -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _load(settings: Settings) -> Model:
-    """The model of `settings`, loaded in a thread. Raises MaeumError."""
-    try:
-        return await asyncio.to_thread(load_model, settings)
-    except MaeumError:
-        raise
-    except Exception as error:  # whatever it is, the model before is to be served on
-        _log.error("Loading failed.\n%s", traceback_without_values(error))
-        raise InternalError(f"Loading failed unexpectedly ({type(error).__name__}).") from error

@@ -12,8 +12,8 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -37,7 +37,10 @@ _BEGINS = {
 
 
 def list_versions(store: Path) -> list[Path]:
-    """The folder of every version in `store`, by name, the newest version first. Raises ModelNotFound if it is no folder."""
+    """The folder of every version in `store`, by name, the newest version first.
+
+    Raises ModelNotFound if `store` is no folder that can be read.
+    """
     try:
         os.scandir(store).close()
     except OSError as error:  # which glob takes for an empty folder
@@ -139,7 +142,7 @@ def read_card(folder: Path, manifest: Manifest) -> str:
         raise ModelCorrupt(f"{name} cannot be read as UTF-8 ({type(error).__name__}).") from error
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedReader:
     """Opens a file, but nothing else: opening a pipe waits for a writer. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -63,6 +63,49 @@ def _status(address: str) -> int:
         return 0
 
 
+def test_a_limit_on_memory_bounds_decoders_too(start_service: Start, wav: bytes) -> None:
+    """They ask for more than the system allows, and take what it does."""
+    service = start_service(first="ulimit -v 1500000", decode_memory_bytes=2_000_000_000)
+    with service.client() as client:
+        assert client.post("/predict", files={"audio": wav}).status_code == 200
+
+
+def test_nothing_leaves_a_core_dump(start_service: Start, wav: bytes, tmp_path: Path) -> None:
+    """It would hold people's audio. One byte is Linux's sign for none at all."""
+    service = start_service(first="ulimit -c unlimited 2>/dev/null")
+    with service.client() as client:
+        assert client.post("/predict", files={"audio": wav}).status_code == 200
+    for pid in (service.process.pid, *service.children()):
+        assert all(limit <= 1 for limit in resource.prlimit(pid, resource.RLIMIT_CORE))
+        os.kill(pid, signal.SIGSEGV)
+    assert service.process.wait(20) == -signal.SIGSEGV
+    assert not list(tmp_path.glob("core*"))
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_it_serves_under_python_that_leaves_out_assertions(start_service: Start, wav: bytes, level: str) -> None:
+    service = start_service(environment={"PYTHONOPTIMIZE": level})
+    with service.client() as client:
+        assert client.post("/predict", files={"audio": wav, "transcript": (None, "정말")}).status_code == 200
+        assert client.post("/predict", files={"audio": b"junk"}).status_code == 415
+        assert client.get("/openapi.json").status_code == 200
+
+
+def test_sigterm_is_heard_while_the_store_does_not_answer(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = f"ftp://127.0.0.1:{silent.getsockname()[1]}/models"
+        settings = {"MAEUM_MODEL_STORE": store, "MAEUM_PORT": "0", "MAEUM_DRAIN_S": "0", "HOME": str(tmp_path)}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        with subprocess.Popen([str(MAEUM), "serve"], env={**os.environ, **settings}, **quiet) as process:
+            try:
+                with silent.accept()[0]:
+                    process.send_signal(signal.SIGTERM)
+                    said = process.communicate(timeout=20)[1]  # FTP would wait for 30 s
+                assert (process.returncode, said) == (0, b"")
+            finally:
+                process.kill()
+
+
 def test_sigterm_ends_it_in_order_where_no_file_is_left(start_service: Start) -> None:
     service = start_service()
     files = len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))

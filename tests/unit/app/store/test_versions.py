@@ -18,7 +18,6 @@ from app.store.manifest import Temperatures
 from app.store.versions import find_version, list_versions, load_manifest, sort_versions, verify
 from tests.support.damage import flip
 
-
 AUDIO = {"sample_rate": 16000, "hop_length": 512, "max_frames": 64}
 NAN, INF = float("nan"), float("inf")
 
