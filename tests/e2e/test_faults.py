@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from benchmarks.harness.steady import SteadyClients
+from tests.support.tiny_version import make_endless
 
 MAEUM = Path(sys.executable).with_name("maeum")
 Start = Callable[..., Any]
@@ -210,6 +211,21 @@ def test_admin_reload(
         assert client.post("/admin/reload", json={"modle": "other"}).json()["code"] == "unknown_field"
         clients.wait_for(10)
     assert clients.lost == [] and {status for status, _ in clients.answers} == {200}
+
+
+def test_a_model_that_never_answers_is_not_exchanged(
+    start_service: Start, store: Path, tmp_path: Path, make_version: Callable[..., Path], wav: bytes
+) -> None:
+    growing = Path(shutil.copytree(store, tmp_path / "growing"))
+    service = start_service(model_store=growing, admin=True, warm_up_timeout_s=1)
+    make_endless(make_version(growing, version="0.2.0"))
+    with service.client() as client:
+        refused = client.post("/admin/reload", json={})
+        assert refused.json()["code"] == "reload_failed" and "did not end within 1 s" in refused.json()["detail"]
+        assert client.get("/health/ready").status_code == 200
+        assert client.post("/predict", files={"audio": wav}).json()["model"]["version"] == "0.1.0"
+    service.process.terminate()
+    assert service.process.wait(20) == 0
 
 
 def test_admin_is_off_unless_switched_on(start_service: Start) -> None:
