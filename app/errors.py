@@ -4,6 +4,9 @@ MaeumError
 ├── RequestError             the sender can correct it
 │   ├── HttpInvalid          http_invalid
 │   ├── HeadersTooLarge      headers_too_large
+│   ├── TransferCodingUnsupported   transfer_coding_unsupported
+│   ├── HostNotAllowed       host_not_allowed
+│   ├── OriginNotAllowed     origin_not_allowed
 │   ├── InvalidRequest       invalid_request
 │   ├── UnknownField         unknown_field
 │   ├── DuplicateField       duplicate_field
@@ -18,6 +21,7 @@ MaeumError
 │   ├── UploadTooSlow        upload_too_slow
 │   ├── UploadsFull          uploads_full
 │   ├── QueueFull            queue_full
+│   ├── RequestsFull         requests_full
 │   ├── RateLimited          rate_limited
 │   ├── KeyMissing           key_missing
 │   ├── KeyUnknown           key_unknown
@@ -68,7 +72,7 @@ class MaeumError(Exception):
 
 
 class RequestError(MaeumError):
-    """The sender can correct it, or send it again later: 4xx."""
+    """The sender can correct it, or send it again later: 4xx, and 501 for a transfer coding, as RFC 9112 says."""
 
 
 class HttpInvalid(RequestError):
@@ -79,6 +83,24 @@ class HttpInvalid(RequestError):
 class HeadersTooLarge(RequestError):
     code, status, title = "headers_too_large", 431, "The headers are too large"
     sentence = "All headers of a request together may have at most 65,536 bytes."
+
+
+class TransferCodingUnsupported(RequestError):
+    code, status, title = "transfer_coding_unsupported", 501, "The transfer coding is not supported"
+    sentence = "Send the body with Content-Length or as `Transfer-Encoding: chunked`, without compression."
+
+
+class HostNotAllowed(RequestError):
+    code, status, title = "host_not_allowed", 421, "The service has another name"
+    sentence = (
+        "The Host header names a host that the service does not take for itself. The operator can add the name to "
+        "MAEUM_ALLOWED_HOSTS."
+    )
+
+
+class OriginNotAllowed(RequestError):
+    code, status, title = "origin_not_allowed", 403, "Pages of this origin may not do this"
+    sentence = "The request comes from a page of another site. The operator can add its origin to MAEUM_CORS_ORIGINS."
 
 
 class InvalidRequest(RequestError):
@@ -151,6 +173,11 @@ class UploadsFull(RequestError):
 
 class QueueFull(RequestError):
     code, status, title = "queue_full", 429, "Too many utterances are waiting"
+    sentence = "The service is busy; send the request again after the seconds in the Retry-After header."
+
+
+class RequestsFull(RequestError):
+    code, status, title = "requests_full", 429, "Too many requests are under way"
     sentence = "The service is busy; send the request again after the seconds in the Retry-After header."
 
 

@@ -6,6 +6,7 @@ command line and for training. Probabilities come from the engine, which applies
 
 import time
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -66,7 +67,7 @@ def predict(
     prepared = prepare(clip, read, model.manifest, model.detector)
     decoded = time.perf_counter()
     prediction = None if prepared.given is None else model.predict([prepared.given])[0]
-    timing = Timing.of_seconds(decode=decoded - started, queue=0.0, inference=time.perf_counter() - decoded)
+    timing = Timing.of_seconds(decode=decoded - started, inference=time.perf_counter() - decoded)
     return answer(prepared, prediction, model.manifest, timing)
 
 
@@ -87,7 +88,7 @@ def read_transcript(
     text = clean_transcript(transcript or "")
     if text:
         tokens = tokenizer.encode(text)
-        warnings = [Warned.of("transcript_truncated", tokens=len(tokens.ids))] if tokens.truncated else []
+        warnings = [Warned.of("transcript_truncated", tokens=tokens.of_text)] if tokens.truncated else []
         if not is_korean(text):
             warnings.append(Warned.of("transcript_not_korean"))
         return ReadTranscript(tokens.ids, warnings)
@@ -133,16 +134,32 @@ def answer(prepared: Prepared, prediction: Prediction | None, manifest: Manifest
         modalities=modalities,
         audio=prepared.audio,
         model=ModelName(name=manifest.name, version=manifest.version),
-        warnings=prepared.warnings,
+        warnings=[*prepared.warnings, *_doubts(given, prediction, manifest)],
         timing_ms=timing,
     )
 
 
 def _emotion(prediction: Prediction, manifest: Manifest) -> Emotion:
     classes = manifest.emotion.classes
-    rounded = [round(probability, DECIMALS) for probability in prediction.probabilities]
     label = classes[int(np.argmax(prediction.probabilities))]
-    return Emotion(label=label, probabilities=dict(zip(classes, rounded, strict=True)))
+    return Emotion(label=label, probabilities=dict(zip(classes, _shares(prediction.probabilities), strict=True)))
+
+
+def _shares(probabilities: Sequence[float]) -> list[float]:
+    """`probabilities`, which sum to 1, rounded so that the decimals sum to 1 too, by the largest remainder."""
+    whole = 10**DECIMALS
+    parts = [divmod(whole * probability, 1) for probability in probabilities]
+    missing = whole - round(sum(part for part, _ in parts))
+    nearest = sorted(range(len(parts)), key=lambda at: parts[at][1], reverse=True)[:missing]
+    return [(part + (at in nearest)) / whole for at, (part, _) in enumerate(parts)]
+
+
+def _doubts(given: ModelInput | None, prediction: Prediction | None, manifest: Manifest) -> list[Warned]:
+    bounds = manifest.emotion.uncertain_below
+    if given is None or prediction is None or bounds is None:
+        return []
+    confidence = max(prediction.probabilities)
+    return [Warned.of("answer_uncertain", confidence=confidence)] if confidence < bounds.of(given.available) else []
 
 
 def _rounded(score: float | None) -> float | None:

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import functools
 import logging
 import threading
 import time
@@ -32,11 +31,15 @@ from .errors import (
 from .settings import Settings
 from .store.manifest import Manifest
 from .telemetry.metrics import Metrics
+from .telemetry.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0  # how often the gauges of what waits are brought up to date
 _CHECK_S = 5.0  # how often decoders that failed are tried again
+_LOOP_TICK_S = 0.1  # how often the event loop's delay is measured
+# Of the longest wait, where all have been busy for that long: that is no burst, which would pass.
+_STANDING = 0.25
 
 
 class Serving:
@@ -52,7 +55,8 @@ class Serving:
         self.model = model
         self._settings = settings
         self._decoders = decoders
-        self._preparing = 0
+        self._reading = self._clips = 0  # transcripts that are read, clips that are decoded or wait for that
+        self._idle_at = time.perf_counter()  # when there was last seen to be less work than could be done
         self._active = 0
         self._idle = asyncio.Event()
         self._closing = False
@@ -75,43 +79,61 @@ class Serving:
     @property
     def waiting(self) -> int:
         """Utterances that are being prepared or wait for the model."""
-        return self._preparing + self._batcher.waiting
+        return self._reading + self._clips + self._batcher.waiting
 
     @property
     def oldest_s(self) -> float:
-        """Seconds that the utterance which waits longest for the model has waited."""
-        return self._batcher.oldest_s
+        """Seconds that the utterance which waits longest, for a decoder or for the model, has waited."""
+        return max(self._decoders.oldest_s, self._batcher.oldest_s)
 
-    def check_room(self) -> None:
-        """Raises QueueFull where as many wait as may, or where one more would wait too long.
+    def check_room(self, has_audio: bool, arriving: int = 0) -> None:
+        """Raises QueueFull where as many wait as may, or where one more would wait too long, behind `arriving` others
+        of which it is not known yet what they are.
 
-        An utterance that is being prepared counts: it waits next.
+        A clip waits for a decoder and then for the model, behind all that are here already; the slower of the two
+        decides. A transcript passes the clips that are not decoded yet.
         """
-        ahead = self.waiting
-        if ahead >= self._settings.max_queue or self._batcher.expected_wait_s(ahead) > self._settings.max_wait_s:
+        ahead = self._reading + self._batcher.waiting + (self._clips if has_audio else 0)
+        wait_s = self._batcher.expected_wait_s(ahead + arriving)
+        if has_audio:
+            wait_s = max(wait_s, self._decoders.expected_wait_s())
+        if ahead >= self._settings.max_queue or wait_s > self._longest_wait_s():
             raise QueueFull
 
-    async def predict(self, audio: BinaryIO | None, transcript: str | None, *, channel: int | None = None) -> Answer:
+    def _longest_wait_s(self) -> float:
+        """The longest wait for which an utterance is accepted now.
+
+        A burst finds a service that has time left and may fill its queue, since it passes. Under a lasting overload a
+        long queue answers nobody sooner, so it is kept short ("controlled delay").
+        """
+        most = self._settings.max_wait_s
+        now = time.perf_counter()
+        if self._batcher.idle and self._decoders.idle:
+            self._idle_at = now
+        return most if now - self._idle_at <= most else _STANDING * most
+
+    async def predict(
+        self, audio: BinaryIO | None, transcript: str | None, stopwatch: Stopwatch, *, channel: int | None = None
+    ) -> Answer:
         """Answers one utterance. `audio` is an open file, of which `channel` is used; None mixes them.
 
         Raises RequestError, NotReady, DecoderUnavailable, InferenceFailed.
         """
         if not self.alive:
             raise NotReady
-        self.check_room()
+        self.check_room(audio is not None)
         self._active += 1
         try:
-            started = time.perf_counter()
-            prepared = await self._prepare(audio, transcript, channel)
-            decode_s = time.perf_counter() - started
-            manifest = self.model.manifest
-            if prepared.given is None:
-                timing = Timing.of_seconds(decode=decode_s, queue=0.0, inference=0.0)
-                return pipeline.answer(prepared, None, manifest, timing)
-            answered = await self._batcher.submit(prepared.given)
-            timing = Timing.of_seconds(decode=decode_s, queue=answered.queue_s, inference=answered.run_s)
-            return pipeline.answer(prepared, answered.result, manifest, timing)
+            prepared = await self._prepare(audio, transcript, channel, stopwatch)
+            prediction = None
+            if prepared.given is not None:
+                stopwatch.begin("queue")
+                prediction = await self._batcher.submit(prepared.given, lambda: stopwatch.begin("inference"))
+            stopwatch.stop()
+            timing = Timing.of_seconds(**stopwatch.seconds())
+            return pipeline.answer(prepared, prediction, self.model.manifest, timing)
         finally:
+            stopwatch.stop()
             self._active -= 1
             self._idle.set()
 
@@ -122,19 +144,34 @@ class Serving:
             self._idle.clear()
             await self._idle.wait()
         await self._batcher.close()
-        self._readers.shutdown()
+        self._readers.shutdown(wait=False)  # nothing runs in it any more
 
-    async def _prepare(self, audio: BinaryIO | None, transcript: str | None, channel: int | None) -> pipeline.Prepared:
+    async def _prepare(
+        self, audio: BinaryIO | None, transcript: str | None, channel: int | None, stopwatch: Stopwatch
+    ) -> pipeline.Prepared:
         """The transcript first: reading it is cheap, and a wrong one saves the decoder the work."""
         model, most = self.model, self._settings.max_transcript_characters
-        self._preparing += 1
+        self._reading += 1
         try:
-            in_thread = functools.partial(asyncio.get_running_loop().run_in_executor, self._readers)
-            read = await in_thread(pipeline.read_transcript, transcript, audio is not None, model.tokenizer, most)
-            clip = None if audio is None else await self._decoders.decode(audio.read(), channel)
-            return await in_thread(pipeline.prepare, clip, read, model.manifest, model.detector)
+            stopwatch.begin("decode")
+            read = await asyncio.get_running_loop().run_in_executor(
+                self._readers, pipeline.read_transcript, transcript, audio is not None, model.tokenizer, most
+            )
         finally:
-            self._preparing -= 1
+            self._reading -= 1
+        if audio is None:
+            return pipeline.prepare(None, read, model.manifest, None)
+        self._clips += 1
+        try:
+            stopwatch.begin("decoder_queue")
+            return await self._decoders.decode_and(
+                lambda clip: pipeline.prepare(clip, read, model.manifest, model.detector),
+                audio.read(),
+                channel,
+                begins=lambda: stopwatch.begin("decode"),
+            )
+        finally:
+            self._clips -= 1
 
 
 class Service:
@@ -153,6 +190,7 @@ class Service:
         self._failure: MaeumError | None = None
         self._loader: threading.Thread | None = None
         self._reloading = asyncio.Lock()
+        self._reload_waits = False
         self._tasks: set[asyncio.Task[object]] = set()
         self._decoders = Decoders(
             settings.decoders,
@@ -169,6 +207,7 @@ class Service:
         self._run(self._load(on_loaded))
         self._run(self._watch())
         self._run(self._watch_decoders())
+        self._run(self._watch_loop())
 
     @property
     def model(self) -> Model:
@@ -180,6 +219,11 @@ class Service:
         """Whether a thread loads a model, perhaps from a store that does not answer. It outlives the service."""
         return self._loader is not None and self._loader.is_alive()
 
+    @property
+    def ready(self) -> bool:
+        """Whether a model answers now."""
+        return self._failure is None and self._serving is not None and self._serving.alive
+
     def check_ready(self) -> None:
         """Raises NotReady unless new requests should come here."""
         if self.draining:
@@ -188,30 +232,44 @@ class Service:
         if self._decoders.failure is not None:
             raise NotReady("No audio can be decoded at the moment; the log says more.")
 
-    def check_room(self) -> None:
-        """Raises NotReady or QueueFull where a request would be refused anyway."""
-        self._ready().check_room()
+    def check_room(self, has_audio: bool, arriving: int = 0) -> None:
+        """Raises NotReady or QueueFull where a request would be refused anyway; `has_audio`: whether it surely has.
+
+        `arriving`: the requests that are let in and whose bodies are not here yet.
+        """
+        self._ready().check_room(has_audio, arriving)
 
     def measure(self) -> None:
         """Brings the gauges up to date with what waits."""
         serving = self._serving
-        decodes = self._decoders.failure is None
-        self.metrics.ready(serving is not None and serving.alive and decodes and not self.draining)
+        self.metrics.ready(self.ready and self._decoders.failure is None and not self.draining)
         if serving is not None:
-            self.metrics.waiting(serving.waiting, serving.oldest_s, self._decoders.busy)
+            for_decoder = self._decoders.waiting
+            self.metrics.waiting(
+                serving.waiting, serving.oldest_s, self._decoders.busy - for_decoder, for_decoder=for_decoder
+            )
 
-    async def predict(self, audio: BinaryIO | None, transcript: str | None, *, channel: int | None = None) -> Answer:
+    async def predict(
+        self,
+        audio: BinaryIO | None,
+        transcript: str | None,
+        stopwatch: Stopwatch | None = None,
+        *,
+        channel: int | None = None,
+    ) -> Answer:
         """Answers one utterance. `audio` is an open file, of which `channel`, from 0, is used; None mixes them.
 
-        Raises RequestError, ServiceError.
+        `stopwatch` has the stages also where it fails or is cancelled. Raises RequestError, ServiceError.
         """
-        answer = await self._ready().predict(audio, transcript, channel=channel)
+        answer = await self._ready().predict(audio, transcript, stopwatch or Stopwatch(), channel=channel)
         self.metrics.answered(answer)
         return answer
 
     def reload_soon(self) -> None:
-        """Begins to exchange the model, as `reload` does, and logs how it ends."""
-        self._run(self._reload_logged())
+        """Exchanges the model, as `reload` does, once a loading that is under way has ended, and logs how it ends."""
+        if not self._reload_waits:  # one that has not begun serves several calls
+            self._reload_waits = True
+            self._run(self._reload_logged())
 
     async def reload(self, model: str | None = None) -> Manifest:
         """Loads `model` (NAME or NAME/VERSION; the settings' where None) and serves it from then on.
@@ -222,18 +280,7 @@ class Service:
         if self._reloading.locked():
             raise ReloadFailed(f"Another exchange is under way. {ReloadFailed.sentence}")
         async with self._reloading:
-            settings = self._settings if model is None else self._settings.model_copy(update={"model": model})
-            try:
-                fresh = await self._loaded(settings)
-            except MaeumError as error:
-                self.metrics.reloaded("failed")
-                raise ReloadFailed(f"{error} {ReloadFailed.sentence}") from error
-            before, self._failure = self._serving, None
-            self._serve(fresh)
-            self.metrics.reloaded("exchanged")
-            if before is not None:
-                await before.close()
-            return fresh.manifest
+            return await self._exchange(model)
 
     async def close(self) -> None:
         """Takes nothing more, answers what waits, and ends."""
@@ -306,12 +353,30 @@ class Service:
         self._serving = Serving(model, self._settings, self._decoders, self.metrics.batch)
         self.metrics.model(model.manifest.name, model.manifest.version, model.precision, model.provider)
 
-    async def _reload_logged(self) -> None:
+    async def _exchange(self, model: str | None) -> Manifest:
+        settings = self._settings if model is None else self._settings.model_copy(update={"model": model})
         try:
-            manifest = await self.reload()
-            _log.info("%s/%s is served now.", manifest.name, manifest.version)
-        except ReloadFailed as error:
-            _log.error("%s", error)
+            fresh = await self._loaded(settings)
+        except MaeumError as error:
+            self.metrics.reloaded("failed")
+            raise ReloadFailed(f"{error} {ReloadFailed.sentence}") from error
+        before, self._failure = [self._serving], None
+        self._serve(fresh)
+        self.metrics.reloaded("exchanged")
+        for serving in filter(None, before):
+            await serving.close()
+            del serving
+        await asyncio.to_thread(before.clear)  # to free a model takes milliseconds
+        return fresh.manifest
+
+    async def _reload_logged(self) -> None:
+        async with self._reloading:
+            self._reload_waits = False
+            try:
+                manifest = await self._exchange(None)
+                _log.info("%s/%s is served now.", manifest.name, manifest.version)
+            except ReloadFailed as error:
+                _log.error("%s", error)
 
     async def _watch(self) -> None:
         while True:
@@ -325,6 +390,12 @@ class Service:
             if self._decoders.failure is not None:
                 with suppress(DecoderUnavailable):
                     await self._decoders.check()
+
+    async def _watch_loop(self) -> None:
+        while True:
+            due = time.perf_counter() + _LOOP_TICK_S
+            await asyncio.sleep(_LOOP_TICK_S)
+            self.metrics.loop_delayed(time.perf_counter() - due)
 
     def _run(self, work: "asyncio._CoroutineLike[object]") -> None:
         task = asyncio.get_running_loop().create_task(work)

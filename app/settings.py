@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     # Listening
 
     host: str = "127.0.0.1"
-    """Address to listen on. 0.0.0.0 accepts other machines."""
+    """Address to listen on. 0.0.0.0 accepts other machines, :: also those with IPv6."""
 
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on. 0 picks a free one."""
@@ -141,12 +141,13 @@ class Settings(BaseSettings):
     """Number of processes that decode audio, 35 MB each. 64 decode thousands of utterances a second."""
 
     max_queue: int = Field(64, ge=1, le=10_000)
-    """Most utterances that may wait, with those being decoded. Past it the answer is 429: nobody gains from a wait that
-    outlasts the client."""
+    """Most utterances that may wait ahead of a new one, with those being decoded; clips do not count for a transcript
+    alone, which passes them. Past it the answer is 429: nobody gains from a wait that outlasts the client."""
 
     max_wait_s: Seconds = 0.5
-    """Longest expected wait for the model in seconds, estimated from recent batches. Past it the answer is 429 too, so
-    that accepted requests hardly wait longer, however slow the machine is."""
+    """Longest expected wait for a decoder or for the model in seconds, estimated from recent clips and batches. Past it
+    the answer is 429 too, so that accepted requests hardly wait longer, however slow the machine is. After
+    that long without an idle moment a quarter of it holds: a longer queue would answer nobody sooner."""
 
     max_upload_bytes: Bytes = 500_000_000
     """Most bytes in the bodies of all requests under way together. Past it the answer is 429. A clip is in memory twice
@@ -173,6 +174,12 @@ class Settings(BaseSettings):
 
     rate_limit_per_key: str = ""
     """The same, for each key."""
+
+    allowed_hosts: str = ""
+    """Names by which clients may address the service (`Host`), such as speech.example.org, separated by commas;
+    .example.org stands for all names under it, * for any. Addresses, names without a dot and names under .localhost and
+    .internal are always allowed. Empty: any name, but without a `keys_file` and with `without_keys=loopback`, clients
+    of this machine have only those and the machine's own name."""
 
     cors_origins: str = ""
     """Origins whose pages may call the service from a browser, such as https://example.com, separated by commas."""

@@ -111,9 +111,12 @@ def _without_lone_marks(text: str) -> str:
 
 @dataclass(frozen=True)
 class Tokens:
-    """`ids`: int64 [tokens], special tokens included. `truncated`: whether they are only the beginning of the text."""
+    """`ids`: int64 [tokens], special tokens included. `of_text`: how many of them are the text's own. `truncated`:
+    whether they are only the beginning of the text.
+    """
 
     ids: NDArray[np.int64]
+    of_text: int
     truncated: bool
 
 
@@ -132,7 +135,8 @@ class TextTokenizer:
             raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
         except Exception as error:  # tokenizers raises bare Exception
             raise ValueError(f"{path.name} is no tokenizer: {error}") from error
-        if max_tokens <= self._tokenizer.num_special_tokens_to_add(is_pair=False):
+        self._added = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        if max_tokens <= self._added:
             raise ValueError(f"max_tokens of {max_tokens} leaves no room for a token of the text")
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
@@ -152,7 +156,8 @@ class TextTokenizer:
             for start in reversed(spans):
                 text = f"{text[: start + 1]} {text[start + 1 :]}"
             encoding = self._tokenizer.encode(text)
-        return Tokens(np.asarray(encoding.ids, dtype=np.int64), truncated=bool(encoding.overflowing))
+        ids = np.asarray(encoding.ids, dtype=np.int64)
+        return Tokens(ids, len(ids) - self._added, truncated=bool(encoding.overflowing))
 
     def _forged(self, encoding: Encoding) -> list[int]:
         """Where the text spells a special token: the offsets in it. A space inside breaks the token up."""

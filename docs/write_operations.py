@@ -31,6 +31,16 @@ RETRIES = {429: "after `Retry-After`", 503: "after `Retry-After`", 408: "yes", 5
 CONSTANTS = (
     ("app.web.connection.MAX_HEADER_BYTES", "bytes", "The headers of a request together. Past it `headers_too_large`."),
     (
+        "app.web.lingering.MAX_DISCARDED_BYTES",
+        "bytes",
+        "What a client may still send after the last answer on a connection. Past it the connection is reset.",
+    ),
+    (
+        "app.web.door.MAX_ELSEWHERE",
+        "",
+        "Requests under way at once beside `/predict` and `/health`. Past it `requests_full`.",
+    ),
+    (
         "app.web.multipart.MAX_PARTS",
         "",
         "Most parts of a form. Past it `invalid_request`.",

@@ -43,6 +43,9 @@ class AudioEncoderConfig(_Frozen):
     name: str = Field(description="Hub name or local folder")
     frozen: bool = True
     layers: int = Field(ge=1)
+    averaged: int = Field(
+        1, ge=1, description="The embedding is the mean of the outputs of so many last layers, or of all"
+    )
     width: int = Field(384, ge=1)
     heads: int = Field(6, ge=1)
     feed_forward: int = Field(1536, ge=1)

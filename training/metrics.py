@@ -88,27 +88,50 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def reliability(probabilities: Floats, truth: Ints, bins: int = 15) -> tuple[Ints, Floats, Floats]:
-    """Count, mean confidence and accuracy [bins] of the top class over equal bins of confidence; NaN in empty bins."""
+def reliability(
+    probabilities: Floats, truth: Ints, bins: int = 15, weights: Floats | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """Count, or the sum of the `weights`, mean confidence and accuracy [bins] of the top class over equal bins of
+    confidence; NaN in empty bins.
+    """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    counts = np.bincount(bin_of, minlength=bins)
-    sums = (np.bincount(bin_of, weights=values, minlength=bins) for values in (confidence, right))
+    weights = np.ones(len(truth)) if weights is None else weights
+    counts: Floats = np.bincount(bin_of, weights=weights, minlength=bins).astype(np.float64)
+    sums = (np.bincount(bin_of, weights=values * weights, minlength=bins) for values in (confidence, right))
     means = [np.divide(total, counts, out=np.full(bins, np.nan), where=counts > 0) for total in sums]
-    return counts.astype(np.int64), means[0], means[1]
+    return counts, means[0], means[1]
 
 
-def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
+def ece(probabilities: Floats, truth: Ints, bins: int = 15, weights: Floats | None = None) -> float:
     """Expected calibration error, 0..1: the mean gap of confidence and accuracy over the bins (Guo et al., 2017)."""
-    counts, confidence, right = reliability(probabilities, truth, bins)
+    counts, confidence, right = reliability(probabilities, truth, bins, weights)
     return float(np.nansum(np.abs(confidence - right) * counts) / counts.sum())
 
 
-def fit_temperature(logits: Floats, truth: Ints) -> float:
+def uncertain_below(confidence: Floats, right: NDArray[np.bool_], weights: Floats) -> float:
+    """The highest confidence below which at most half of the answers are right, by `weights`; 0 where there is none."""
+    order = np.argsort(confidence, kind="stable")
+    share_right = np.cumsum((right * weights)[order]) / np.cumsum(weights[order])
+    doubtful = np.flatnonzero(share_right <= 0.5)
+    return float(confidence[order][doubtful[-1]]) if len(doubtful) else 0.0
+
+
+def risk_at(coverage: float, confidence: Floats, right: NDArray[np.bool_], weights: Floats) -> float:
+    """The share of wrong answers among the surest ones that make up `coverage` of all, by `weights`: a point of the
+    risk-coverage curve (El-Yaniv and Wiener, 2010).
+    """
+    order = np.argsort(-confidence, kind="stable")
+    total = np.cumsum(weights[order])
+    kept = order[: max(1, int(np.searchsorted(total, coverage * total[-1] * (1 + 1e-12), side="right")))]
+    return float(np.average(~right[kept], weights=weights[kept]))
+
+
+def fit_temperature(logits: Floats, truth: Ints, weights: Floats | None = None) -> float:
     """The temperature, 0.25..8, with the least negative log likelihood (Guo et al., 2017), the best of 200 values."""
     candidates = np.geomspace(0.25, 8.0, 200)
     rows = np.arange(len(truth))
-    losses = [-np.log(softmax(logits, t)[rows, truth] + 1e-12).mean() for t in candidates]
+    losses = [np.average(-np.log(softmax(logits, t)[rows, truth] + 1e-12), weights=weights) for t in candidates]
     return round(float(candidates[int(np.argmin(losses))]), 3)
 
 

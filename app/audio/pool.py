@@ -7,16 +7,21 @@ import asyncio
 import io
 import logging
 import threading
+import time
 import wave
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from ..errors import AudioError, AudioTooCostly, AudioTooLong, AudioUndecodable, DecoderUnavailable
+from ..telemetry.pace import Pace
 from .decode import Clip, Limits, check_channel
 from .process import DecoderProcess, Ended, Reason
 
 _log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 def _short_clip() -> bytes:
@@ -45,8 +50,11 @@ class Decoders:
     ) -> None:
         self._limits, self._timeout_s, self._memory_bytes = limits, timeout_s, memory_bytes
         self._on_restart = on_restart
+        self._count = count
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
-        self._pending: set[Future[Clip]] = set()
+        self._pace = Pace(count)
+        # When each came, in that order, which is also the order in which the threads take them.
+        self._pending: dict[Future[Any], float] = {}
         # One place for each thread; None where no process could be started.
         self._places: SimpleQueue[DecoderProcess | None] = SimpleQueue()
         for _ in range(count):
@@ -59,8 +67,28 @@ class Decoders:
 
     @property
     def busy(self) -> int:
-        """Decodes that run or wait."""
+        """Clips that are being decoded or wait."""
         return len(self._pending)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a decoder is free."""
+        return len(self._pending) < self._count
+
+    @property
+    def waiting(self) -> int:
+        """Clips that wait for a decoder."""
+        return max(0, len(self._pending) - self._count)
+
+    @property
+    def oldest_s(self) -> float:
+        """Seconds that the oldest clip which waits for a decoder has waited; 0 where none waits."""
+        waiting = list(self._pending.values())[self._count :]
+        return time.perf_counter() - waiting[0] if waiting else 0.0
+
+    def expected_wait_s(self) -> float:
+        """Estimated wait for a decoder in seconds, from the times of recent clips. 0 where one will be free."""
+        return self._pace.expected_wait_s(self.waiting)
 
     def start(self) -> None:
         """Starts the processes, which load in the background. One that fails to start is tried again with each clip."""
@@ -72,23 +100,50 @@ class Decoders:
 
         Raises AudioError, DecoderUnavailable.
         """
+        return await self.decode_and(lambda clip: clip, data, channel)
+
+    async def decode_and(
+        self,
+        use: Callable[[Clip], Result],
+        data: bytes,
+        channel: int | None = None,
+        begins: Callable[[], None] = lambda: None,
+    ) -> Result:
+        """What `use` makes of the decoded clip, in the same thread, so that a clip waits only once.
+
+        `begins` is called in that thread, before. Raises what `decode` and `use` do.
+        """
         if self._closed:
             raise DecoderUnavailable
         check_channel(channel, self._limits.max_channels)
-        future = self._threads.submit(self._decode, data, channel)
-        self._pending.add(future)
-        future.add_done_callback(self._pending.discard)
+
+        def work() -> Result:
+            started = time.perf_counter()
+            begins()
+            try:
+                return use(self._decode(data, channel))
+            finally:
+                self._pace.took(time.perf_counter() - started)
+
+        future = self._threads.submit(work)
+        self._pending[future] = time.perf_counter()
+        future.add_done_callback(self._forget)
         return await asyncio.wrap_future(future)
 
     async def check(self) -> None:
-        """Decodes a short clip. Raises DecoderUnavailable, with the reason in `failure`."""
+        """Decodes a short clip, which is not counted. Raises DecoderUnavailable, with the reason in `failure`."""
+        if self._closed:
+            raise DecoderUnavailable
         try:
-            await self.decode(_short_clip())
+            await asyncio.wrap_future(self._threads.submit(self._decode, _short_clip(), None))
         except AudioTooLong:
             pass  # the settings allow less
         except AudioError as error:
             self.failure = f"a clip of 0.1 s: {error}"
             raise DecoderUnavailable from error
+
+    def _forget(self, future: Future[Any]) -> None:
+        self._pending.pop(future, None)
 
     def close(self) -> None:
         """Ends the processes. Clips that are still being decoded fail with DecoderUnavailable."""

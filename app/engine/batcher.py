@@ -8,36 +8,27 @@ that there is little padding.
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from ..errors import InferenceFailed, NotReady, traceback_without_values
+from ..telemetry.pace import Pace
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-LATEST = 0.1  # weight of the newest batch in the average time of an item
 PADDING = 0.2  # most padding, as a share of a batch's cost: with more, waiting for a batch of its length is faster
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Answered(Generic[Result]):
-    """A result, the seconds that its item waited, and the seconds that its batch took."""
-
-    result: Result
-    queue_s: float
-    run_s: float
-
-
-@dataclass(frozen=True)
 class _Waiting(Generic[Item, Result]):
     item: Item
-    future: asyncio.Future[Answered[Result]]
+    future: asyncio.Future[Result]
+    begins: Callable[[], None]
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -61,9 +52,11 @@ class Batcher(Generic[Item, Result]):
         self._on_batch = on_batch
         self._runners, self._cost = runners, cost
         self._max_batch, self._max_cost = max_batch, max_cost
-        self._queue: deque[_Waiting[Item, Result]] = deque()
+        # In order of arrival. By their futures, so that one that is given up can leave at once.
+        self._queue: dict[asyncio.Future[Result], _Waiting[Item, Result]] = {}
         self._arrived = asyncio.Event()
-        self._item_s = 0.0  # a runner's time per item, averaged over recent batches
+        self._running = 0  # batches
+        self._pace = Pace(len(runners))
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._threads = ThreadPoolExecutor(max_workers=len(runners), thread_name_prefix="inference")
@@ -78,54 +71,66 @@ class Batcher(Generic[Item, Result]):
         """Items in the queue, without those in running batches."""
         return len(self._queue)
 
+    @property
+    def idle(self) -> bool:
+        """Whether a runner is free."""
+        return self._running < len(self._runners)
+
     def expected_wait_s(self, ahead: int) -> float:
         """Estimated wait in seconds behind `ahead` items, from recent batch times. 0 where a runner will be free."""
-        return max(0, ahead + 1 - len(self._runners)) * self._item_s / len(self._runners)
+        return self._pace.expected_wait_s(ahead)
 
     @property
     def oldest_s(self) -> float:
         """Seconds that the oldest item in the queue has waited; 0 where none waits."""
-        return time.perf_counter() - self._queue[0].since if self._queue else 0.0
+        return time.perf_counter() - next(iter(self._queue.values())).since if self._queue else 0.0
 
     def start(self) -> None:
         """Begins to take batches. Called inside the event loop."""
         self._tasks = [asyncio.create_task(self._serve(run), name="batcher") for run in self._runners]
 
-    async def submit(self, item: Item) -> Answered[Result]:
-        """Waits for the result of `item`. Raises InferenceFailed, NotReady (before start, after close)."""
+    async def submit(self, item: Item, begins: Callable[[], None] = lambda: None) -> Result:
+        """Waits for the result of `item`; `begins` is called when its batch leaves. Cancelled, it leaves the queue.
+
+        Raises InferenceFailed, NotReady (before start, after close).
+        """
         if not self.alive:
             raise NotReady
-        waiting = _Waiting[Item, Result](item, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue[future] = _Waiting(item, future, begins)
         self._arrived.set()
-        return await waiting.future
+        try:
+            return await future
+        finally:
+            self._queue.pop(future, None)
 
     async def close(self) -> None:
         """Takes nothing more, answers what waits, and ends."""
         self._closed = True
         self._arrived.set()
         await asyncio.gather(*self._tasks)
-        self._threads.shutdown()
+        self._threads.shutdown(wait=False)  # nothing runs in it any more
 
     async def _serve(self, run: Callable[[list[Item]], Sequence[Result]]) -> None:
         while True:
             await self._arrived.wait()
             batch = self._take()
             if batch:
-                await self._answer(batch, run)
+                self._running += 1
+                try:
+                    await self._answer(batch, run)
+                finally:
+                    self._running -= 1
             elif self._closed:
                 return
             else:
                 self._arrived.clear()
 
     def _take(self) -> list[_Waiting[Item, Result]]:
-        """The oldest item, and those that fit into its batch: nearest in cost first, then in order of arrival.
-
-        Cancelled items are dropped.
-        """
-        waiting = [item for item in self._queue if not item.future.done()]
+        """The oldest item, and those that fit into its batch: nearest in cost first, then in order of arrival."""
+        # One that was cancelled a moment ago is still there.
+        waiting = [item for item in self._queue.values() if not item.future.done()]
         if not waiting:
-            self._queue.clear()
             return []
         oldest, *others = ((self._cost(item.item), item) for item in waiting)
         others.sort(key=lambda pair: abs(pair[0] - oldest[0]))
@@ -136,8 +141,8 @@ class Batcher(Generic[Item, Result]):
             if len(batch) < self._max_batch and padded <= self._max_cost and wasted <= PADDING * padded:
                 batch.append(item)
                 costs.append(cost)
-        taken = set(map(id, batch))
-        self._queue = deque(item for item in waiting if id(item) not in taken)
+        for item in batch:
+            del self._queue[item.future]
         return batch
 
     async def _answer(self, batch: list[_Waiting[Item, Result]], run: Callable[[list[Item]], Sequence[Result]]) -> None:
@@ -145,20 +150,19 @@ class Batcher(Generic[Item, Result]):
         started = time.perf_counter()
         try:
             self._on_batch(len(batch))
+            for waiting in batch:
+                waiting.begins()
             results = await asyncio.get_running_loop().run_in_executor(
                 self._threads, run, [waiting.item for waiting in batch]
             )
-            run_s = time.perf_counter() - started
-            self._item_s += LATEST * (run_s / len(batch) - self._item_s)
-            answers = [
-                Answered(result, started - waiting.since, run_s) for waiting, result in zip(batch, results, strict=True)
-            ]
+            self._pace.took(time.perf_counter() - started, len(batch))
+            answers = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001 - whatever broke this batch must not end the loop
             _log.error("A batch of %d failed.\n%s", len(batch), traceback_without_values(error))
             for waiting in batch:
                 if not waiting.future.done():
                     waiting.future.set_exception(InferenceFailed())
             return
-        for waiting, answer in zip(batch, answers, strict=True):
+        for waiting, result in answers:
             if not waiting.future.done():
-                waiting.future.set_result(answer)
+                waiting.future.set_result(result)

@@ -85,8 +85,8 @@ class TextInput(_Frozen):
     max_tokens: int = Field(ge=1, le=_MAX_TOKENS)
 
 
-class Temperatures(_Frozen):
-    """Softmax temperature by the available modalities. A plain number is read as one for all three."""
+class _ByModality(_Frozen):
+    """A number by the available modalities. A plain number is read as one for all three."""
 
     audio: float = Field(ge=0.001, le=1_000, description="With audio alone")
     text: float = Field(ge=0.001, le=1_000, description="With a transcript alone")
@@ -98,8 +98,16 @@ class Temperatures(_Frozen):
         return dict.fromkeys(AVAILABLE, value) if isinstance(value, int | float) else value
 
     def of(self, available: Available) -> float:
-        """The temperature for inputs with the `available` modalities."""
+        """The number for inputs with the `available` modalities."""
         return {"audio": self.audio, "text": self.text, "both": self.both}[available]
+
+
+class Temperatures(_ByModality):
+    """Softmax temperatures."""
+
+
+class Bounds(_ByModality):
+    """Probabilities."""
 
 
 class EmotionOutput(_Frozen):
@@ -107,6 +115,9 @@ class EmotionOutput(_Frozen):
 
     classes: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = Field(min_length=1, max_length=1_000)
     temperature: Temperatures = Field(description="Fitted on validation data")
+    uncertain_below: Bounds | None = Field(
+        None, description="The answer is uncertain where no probability reaches this; null where it was not measured"
+    )
 
     @field_validator("classes")
     @classmethod

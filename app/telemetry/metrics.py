@@ -26,8 +26,8 @@ from prometheus_client.registry import Collector
 from ..answer import Answer, WarningCode
 from ..errors import MaeumError, StartError
 from ..store.manifest import AVAILABLE
+from .stopwatch import STAGES, Stage
 
-STAGES = ("decode", "queue", "inference")
 # A stage takes a tenth of a millisecond to seconds, a call of the engine 9 ms and more, the longest deadline is 60 s.
 SECONDS = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 ROWS = (1, 2, 4, 8, 16, 32, 64)
@@ -62,7 +62,11 @@ class Metrics:
             "maeum_rejected", "Requests that ended in a problem, by its code.", ["reason"], registry=registry
         )
         self._stages = Histogram(
-            "maeum_stage_seconds", "Seconds of a request by stage.", ["stage"], buckets=SECONDS, registry=registry
+            "maeum_stage_seconds",
+            "Seconds of a request by stage, answered or not. The queues: waiting for a decoder, for the model.",
+            ["stage"],
+            buckets=SECONDS,
+            registry=registry,
         )
         self._audio = Counter("maeum_audio_seconds", "Seconds of audio in answered requests.", registry=registry)
         self._utterances = Counter(
@@ -73,16 +77,31 @@ class Metrics:
         )
         self._warnings = Counter("maeum_warnings", "Warnings in answers, by code.", ["code"], registry=registry)
         self._rows = Histogram("maeum_batch_size", "Utterances in a batch.", buckets=ROWS, registry=registry)
+        self._loop = Histogram(
+            "maeum_loop_delay_seconds",
+            "Seconds that the event loop was late for a timer, ten times a second.",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self._restarts = Counter(
             "maeum_decoder_restarts", "Decoder processes replaced, by reason.", ["reason"], registry=registry
         )
         self._reloads = Counter("maeum_reloads", "Exchanges of the model, by outcome.", ["outcome"], registry=registry)
-        self._depth = _gauge(registry, "maeum_queue_depth", "Utterances waiting or being decoded.", "livesum")
+        self._depth = _gauge(
+            registry,
+            "maeum_queue_depth",
+            "Utterances waiting or being decoded.",
+            "livesum",
+        )
         self._limit = _gauge(registry, "maeum_queue_limit", "Most utterances that may wait.", "livesum")
         self._age = _gauge(
-            registry, "maeum_queue_age_seconds", "Seconds that the oldest utterance has waited.", "livemax"
+            registry,
+            "maeum_queue_age_seconds",
+            "Seconds that the oldest utterance has waited, for a decoder or for the model.",
+            "livemax",
         )
-        self._decoding = _gauge(registry, "maeum_decoding", "Utterances being decoded.", "livesum")
+        self._for_decoder = _gauge(registry, "maeum_decoder_queue_depth", "Clips waiting for a decoder.", "livesum")
+        self._decoding = _gauge(registry, "maeum_decoding", "Clips being decoded.", "livesum")
         self._uploading = _gauge(registry, "maeum_uploading_bytes", "Bytes of requests held in memory.", "livesum")
         self._ready = _gauge(registry, "maeum_ready", "1 when every worker takes requests.", "livemin")
         self._model = Gauge(
@@ -125,11 +144,10 @@ class Metrics:
         """A request was answered with the problem `code`."""
         self._rejected.labels(code).inc()
 
-    def stages(self, timing_ms: Mapping[str, float]) -> None:
-        """Milliseconds of each of STAGES that a request has run through, answered or not."""
-        for stage in STAGES:
-            if stage in timing_ms:
-                self._stages.labels(stage).observe(timing_ms[stage] / 1000)
+    def stages(self, seconds: Mapping[Stage, float]) -> None:
+        """Seconds of each stage that a request has come through or to, answered or not."""
+        for stage, spent in seconds.items():
+            self._stages.labels(stage).observe(spent)
 
     def answered(self, answer: Answer) -> None:
         """An utterance was answered."""
@@ -144,8 +162,15 @@ class Metrics:
         """A batch of `size` utterances has left the queue."""
         self._rows.observe(size)
 
-    def waiting(self, depth: int, age_s: float, decoding: int) -> None:
-        """The queue of this process now: utterances waiting, age of the oldest in seconds, utterances being decoded."""
+    def loop_delayed(self, seconds: float) -> None:
+        """The event loop came to a timer this late."""
+        self._loop.observe(max(0.0, seconds))
+
+    def waiting(self, depth: int, age_s: float, decoding: int, for_decoder: int = 0) -> None:
+        """The queues of this process now: utterances waiting, age of the oldest in seconds, clips being decoded, and
+        clips waiting for that.
+        """
+        self._for_decoder.set(for_decoder)
         self._depth.set(depth)
         self._age.set(age_s)
         self._decoding.set(decoding)

@@ -32,7 +32,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from .. import __version__
 from ..errors import SettingsInvalid
-from .metrics import METHODS, STAGES
+from .metrics import METHODS
+from .stopwatch import Stage
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -185,14 +186,14 @@ class RequestSpan:
         status: int,
         problem: str | None,
         request_id: str,
-        timing_ms: Mapping[str, float],
+        stages: Mapping[Stage, float],
         answered: float | None,
     ) -> None:
         """Ends the span now.
 
-        `route` is the route's template, `problem` the code of an error that was answered, `timing_ms` the milliseconds
-        of those of STAGES that have run, `answered` the `perf_counter` time at which the answer began. Stages are laid
-        end to end, the last one ending at `answered`.
+        `route` is the route's template, `problem` the code of an error that was answered, `stages` the seconds of
+        those that have run, in their order, `answered` the `perf_counter` time at which the answer began. Stages are
+        laid end to end, the last one ending at `answered`.
         """
         span = self._span
         if not span.is_recording():
@@ -207,13 +208,13 @@ class RequestSpan:
             if status >= 500:  # by OpenTelemetry's conventions 4xx, the sender's own mistake, leaves it unset
                 span.set_status(Status(StatusCode.ERROR, problem))
         ended_ns = self._at(perf_counter())
-        self._add_stages(timing_ms, ended_ns if answered is None else self._at(answered))
+        self._add_stages(stages, ended_ns if answered is None else self._at(answered))
         span.end(ended_ns)
 
-    def _add_stages(self, timing_ms: Mapping[str, float], ended_ns: int) -> None:
+    def _add_stages(self, stages: Mapping[Stage, float], ended_ns: int) -> None:
         above = set_span_in_context(self._span, Context())
-        for stage in reversed([stage for stage in STAGES if stage in timing_ms]):
-            started_ns = max(self._started_ns, ended_ns - round(timing_ms[stage] * 1e6))
+        for stage, seconds in reversed(list(stages.items())):
+            started_ns = max(self._started_ns, ended_ns - round(seconds * 1e9))
             self._tracer.start_span(stage, above, start_time=started_ns).end(ended_ns)
             ended_ns = started_ns
 

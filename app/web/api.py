@@ -1,15 +1,17 @@
 """The HTTP service: its routes, their documentation and their middleware. `app.service` gives the answers."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Request, Response, UploadFile
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import WithJsonSchema
-from starlette.routing import Route
+from starlette.datastructures import Headers
+from starlette.routing import Mount, Route
 from starlette.types import Scope
 
 from .. import __version__
@@ -22,6 +24,7 @@ from ..errors import (
     MaeumError,
     NotReady,
     ReloadFailed,
+    RequestsFull,
     UnknownField,
 )
 from ..service import Service
@@ -30,8 +33,11 @@ from ..telemetry.metrics import Metrics
 from ..telemetry.tracing import open_traces
 from .access import add_access
 from .browsers import add_pages
+from .cross_site import add_cross_site
+from .door import Door
+from .files import WholeFiles
 from .forms import StrictRoute, channel_number
-from .limits import UploadMiddleware, while_wanted
+from .limits import UploadMiddleware, surely_has_audio, while_wanted
 from .observe import ObserveMiddleware
 from .problems import PREDICT_ERRORS, add_handlers, openapi_responses
 from .root_path import add_root_path
@@ -45,6 +51,7 @@ from .schemas import (
     ReloadResponse,
     other_forms,
 )
+from .shared import Shared
 from .state import request_state, route_path
 
 _DESCRIPTION = """\
@@ -133,10 +140,9 @@ async def predict(
     or text beyond the model's input limits is cut, with a warning.
     """
     clip = None if audio is None else audio.file
-    work = service.predict(clip, transcript, channel=channel_number(channel))
     state = request_state(request.scope)
+    work = service.predict(clip, transcript, state.stopwatch, channel=channel_number(channel))
     answer = await while_wanted(work, state.deadline, request.receive)
-    state.timing_ms = answer.timing_ms.model_dump()
     return PredictResponse(**dict(answer), request_id=state.request_id)
 
 
@@ -168,14 +174,12 @@ async def ready(service: CurrentService) -> Ready:
     tags=["Model"],
     summary="Describe the served model",
     response_description="The model's manifest and card",
-    responses=openapi_responses(NotReady, UnknownField),
+    responses=openapi_responses(NotReady, UnknownField, RequestsFull),
+    response_model=ModelResponse,
 )
-async def model(service: CurrentService) -> ModelResponse:
+async def model(request: Request) -> Response:
     """The manifest (classes, scale, input limits, evaluation) and the card of the served model."""
-    served = service.model
-    return ModelResponse(
-        manifest=served.manifest, card=served.card, precision=served.precision, provider=served.provider
-    )
+    return await _shared(request, request.app.state.model)
 
 
 metrics_routes = APIRouter(route_class=StrictRoute)
@@ -186,14 +190,13 @@ metrics_routes = APIRouter(route_class=StrictRoute)
     tags=["Operations"],
     summary="Scrape the metrics",
     response_description="Metrics as text",
-    responses=openapi_responses(UnknownField),
+    responses=openapi_responses(UnknownField, RequestsFull),
     response_class=PlainTextResponse,
 )
-async def metrics(service: CurrentService) -> Response:
+async def metrics(request: Request, service: CurrentService) -> Response:
     """Counters, gauges and histograms in Prometheus' text format."""
     service.measure()
-    body, media_type = await asyncio.to_thread(service.metrics.render)
-    return Response(body, media_type=media_type)
+    return await _shared(request, request.app.state.metrics)
 
 
 admin_routes = APIRouter(prefix="/admin", route_class=StrictRoute)
@@ -204,7 +207,9 @@ admin_routes = APIRouter(prefix="/admin", route_class=StrictRoute)
     tags=["Operations"],
     summary="Exchange the model without failing a request",
     response_description="The model that is served now",
-    responses=openapi_responses(ReloadFailed, ContentTypeUnsupported, InvalidRequest, UnknownField, DuplicateField),
+    responses=openapi_responses(
+        ReloadFailed, ContentTypeUnsupported, InvalidRequest, UnknownField, DuplicateField, RequestsFull
+    ),
 )
 async def reload(service: CurrentService, asked: ReloadRequest) -> ReloadResponse:
     """Loads a model, serves it in place of the current one, and answers when that is done.
@@ -262,16 +267,43 @@ def create_app(
         app.include_router(router)
     docs = next(route for route in app.router.routes if isinstance(route, Route) and route.path == "/docs")
     app.router.routes.append(Route("/", docs.endpoint, include_in_schema=False))
+    for mounted in app.router.routes:
+        if isinstance(mounted, Mount):
+            mounted.app = WholeFiles(mounted.app)
     paths = [route.path for router in (app.router, *served) for route in router.routes if isinstance(route, Route)]
+    app.state.door = Door(service, settings, paths)
+    app.state.metrics = Shared(lambda: _Made(*service.metrics.render()))
+    app.state.model = Shared(lambda: _Made(_model_json(service.model), JSONResponse.media_type))
     add_handlers(app, paths)
     _describe(app, settings, service)
     # The last added is the outermost.
     app.add_middleware(UploadMiddleware, settings=settings, admit=_admit(service), metrics=service.metrics)
     add_access(app, settings)
+    add_cross_site(app, settings)
     app.add_middleware(ObserveMiddleware, metrics=service.metrics, traces=traces, paths=paths)
     add_pages(app, settings)
     add_root_path(app, settings, paths)
     return app
+
+
+class _Made(NamedTuple):
+    """An answer that is the same for all."""
+
+    body: bytes
+    media_type: str
+
+
+async def _shared(request: Request, made: Shared[_Made]) -> Response:
+    """The answer that is made for all who ask now. Raises ClientGone where this one has left."""
+    content, media_type = await while_wanted(made.get(), request_state(request.scope).deadline, request.receive)
+    return Response(content, media_type=media_type)
+
+
+def _model_json(model: Model) -> bytes:
+    described = ModelResponse(
+        manifest=model.manifest, card=model.card, precision=model.precision, provider=model.provider
+    )
+    return described.model_dump_json().encode()
 
 
 def _describe(app: FastAPI, settings: Settings, service: Service) -> None:
@@ -297,6 +329,23 @@ def _describe(app: FastAPI, settings: Settings, service: Service) -> None:
         return document
 
     app.openapi = completed  # type: ignore[method-assign] # as FastAPI documents it
+    # The framework's own would make it in the event loop, which takes a tenth of a second the first time.
+    (own,) = [route for route in app.router.routes if isinstance(route, Route) and route.path == app.openapi_url]
+    made: dict[str, Shared[_Made]] = {}
+
+    async def document(request: Request) -> Response:
+        root = request.scope.get("root_path", "").rstrip("/")
+        if root not in made:
+            made[root] = Shared(lambda: _Made(_document_json(app, root), JSONResponse.media_type))
+        return await _shared(request, made[root])
+
+    app.router.routes[app.router.routes.index(own)] = Route(own.path, document, include_in_schema=False)
+
+
+def _document_json(app: FastAPI, root: str) -> bytes:
+    """The OpenAPI document of a service whose addresses begin with `root`."""
+    servers = {"servers": [{"url": root}]} if root else {}
+    return json.dumps({**app.openapi(), **servers}, ensure_ascii=False).encode()
 
 
 def _admit(service: Service) -> Callable[[Scope], None]:
@@ -304,6 +353,6 @@ def _admit(service: Service) -> Callable[[Scope], None]:
 
     def admit(scope: Scope) -> None:
         if route_path(scope) == "/predict" and scope["method"] == "POST":
-            service.check_room()
+            service.check_room(surely_has_audio(Headers(scope=scope)))
 
     return admit

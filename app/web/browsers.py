@@ -31,6 +31,8 @@ _ON_EVERY_ANSWER = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+DATA_HEADERS = {**_ON_EVERY_ANSWER, "Content-Security-Policy": _DATA_POLICY, "Cache-Control": "no-store"}
+"""Those of an answer that is no page and no file."""
 _DOCS = ("/", "/docs")
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
@@ -40,7 +42,7 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
 
     Call it last: these belong outermost, so that pages can read every answer, including failures.
     """
-    origins = _origins(settings.cors_origins)
+    origins = allowed_origins(settings.cors_origins)
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -98,8 +100,8 @@ def _docs_policy(page: bytes) -> str:
     )
 
 
-def _origins(text: str) -> list[str]:
-    """The origins in `text`; `*` is any."""
+def allowed_origins(text: str) -> list[str]:
+    """The origins in `text`; `*` is any. Raises SettingsInvalid."""
     origins = [origin.strip() for origin in text.split(",") if origin.strip()]
     for origin in origins:
         if origin != "*" and (not _ORIGIN.fullmatch(origin) or _DEFAULT_PORT.fullmatch(origin)):

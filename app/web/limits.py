@@ -6,6 +6,7 @@ the upload.
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -22,6 +23,15 @@ from .state import request_state
 Answer = TypeVar("Answer")
 
 TIMEOUT_HEADER = "X-Request-Timeout"
+_SECONDS = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+# No body with a transcript alone is larger: 2000 syllables take 36,000 bytes at most, as escapes of JSON.
+_MAX_TRANSCRIPT_BYTES = 65_536
+
+
+def surely_has_audio(headers: Headers) -> bool:
+    """Whether the body of a request is announced to be larger than one that has a transcript alone."""
+    return _announced_bytes(headers) > _MAX_TRANSCRIPT_BYTES
 
 
 class UploadMiddleware:
@@ -45,13 +55,12 @@ class UploadMiddleware:
         started = asyncio.get_running_loop().time()
         try:
             state.deadline = started + self._allowed_s(headers)
-            announced = headers.get("content-length", "")
-            self._check_size(int(announced) if announced.isdecimal() else 0)
+            self._check_size(_announced_bytes(headers))
             self._admit(scope)
         except MaeumError as error:
             await problem_response(error, state.request_id)(scope, receive, send)
             return
-        arrives_until = started + self._settings.upload_timeout_s
+        upload_s = min(self._settings.upload_timeout_s, state.deadline - started)
         received, complete = 0, False
 
         # The framework reads a form inside a `try` that lets only a Refusal through.
@@ -60,7 +69,7 @@ class UploadMiddleware:
             if complete:
                 return await receive()
             try:
-                message = await self._arrived(receive, arrives_until, state.deadline)
+                message = await self._arrived(receive, started + upload_s, upload_s)
                 self._admit(scope)  # again: since the request began, others may have taken its room
                 size = len(message.get("body", b""))
                 received += size
@@ -78,15 +87,16 @@ class UploadMiddleware:
         finally:
             self._hold(-received)
 
-    async def _arrived(self, receive: Receive, arrives_until: float, deadline: float) -> Message:
-        """The next part of a body. Raises UploadTooSlow, DeadlineExceeded, ClientGone."""
+    async def _arrived(self, receive: Receive, until: float, upload_s: float) -> Message:
+        """The next part of a body. Raises UploadTooSlow at `until`, `upload_s` after the first byte, and ClientGone.
+
+        UploadTooSlow at the deadline too: the client is late, not the service.
+        """
         try:
-            async with asyncio.timeout_at(min(arrives_until, deadline)):
+            async with asyncio.timeout_at(until):
                 message = await receive()
         except TimeoutError:
-            if deadline <= arrives_until:
-                raise DeadlineExceeded from None
-            most = f"The request must arrive whole within {self._settings.upload_timeout_s:g} s."
+            most = f"The request must arrive whole within {upload_s:g} s."
             raise UploadTooSlow(f"{most} {UploadTooSlow.sentence}") from None
         if message["type"] == "http.disconnect":
             raise ClientGone
@@ -106,13 +116,16 @@ class UploadMiddleware:
         asked = headers.get(TIMEOUT_HEADER)
         if asked is None:
             return self._settings.timeout_s
-        try:
-            seconds = float(asked)
-        except ValueError:
-            raise TimeoutInvalid from None
+        seconds = float(asked) if _SECONDS.fullmatch(asked) else 0.0  # float() alone takes 1_0, nan and more
         if not (math.isfinite(seconds) and seconds > 0):
             raise TimeoutInvalid
         return min(seconds, self._settings.max_timeout_s)
+
+
+def _announced_bytes(headers: Headers) -> int:
+    """The length of the body, where the headers have it, else 0."""
+    digits = headers.get("content-length", "").lstrip("0")
+    return int(digits[:20]) if digits.isdecimal() else 0  # the first 20 digits are past every bound
 
 
 async def while_wanted(work: Coroutine[Any, Any, Answer], deadline: float, receive: Receive) -> Answer:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ClientGone, InternalError, NotReady, traceback_without_values
 from ..telemetry import logs
-from ..telemetry.metrics import METHODS, OTHER_METHOD, STAGES, Metrics
+from ..telemetry.metrics import METHODS, OTHER_METHOD, Metrics
 from ..telemetry.tracing import (
     RequestSpan,
     SpanContext,
@@ -39,7 +39,7 @@ UNMATCHED = "unmatched"
 QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 # Safe in a log line and in a header.
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass
@@ -133,7 +133,7 @@ class ObserveMiddleware:
         if self._traces is not None and path not in QUIET:
             span = self._traces.start(scope["method"], parent)
             place = span.context
-        request_id = given if _SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        request_id = given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         return _Request(begin_request_state(scope, request_id), path, place, span)
 
     def _end(self, scope: Scope, request: _Request) -> None:
@@ -145,7 +145,8 @@ class ObserveMiddleware:
         method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
         seconds = time.perf_counter() - request.began
         self._metrics.request(route, method, status, seconds)
-        self._metrics.stages(state.timing_ms)
+        stages = state.stopwatch.seconds()
+        self._metrics.stages(stages)
         if problem is not None:
             self._metrics.rejected(problem)
         if request.span is not None:
@@ -154,7 +155,7 @@ class ObserveMiddleware:
                 status=status,
                 problem=problem,
                 request_id=state.request_id,
-                timing_ms=state.timing_ms,
+                stages=stages,
                 answered=request.answered,
             )
         level = logging.DEBUG if route in QUIET and status < 400 else logging.INFO
@@ -179,7 +180,6 @@ class ObserveMiddleware:
 
 
 def _server_timing(request: _Request) -> str:
-    timing_ms = request.state.timing_ms
-    stages = [(stage, timing_ms[stage]) for stage in STAGES if stage in timing_ms]
-    total = (time.perf_counter() - request.began) * 1000
-    return ", ".join(f"{name};dur={milliseconds:.2f}" for name, milliseconds in [*stages, ("total", total)])
+    total = time.perf_counter() - request.began
+    shown = [*request.state.stopwatch.seconds().items(), ("total", total)]
+    return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in shown)

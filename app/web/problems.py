@@ -32,6 +32,7 @@ from ..errors import (
     NothingGiven,
     NotReady,
     QueueFull,
+    RequestsFull,
     TimeoutInvalid,
     TranscriptTooLong,
     UnknownField,
@@ -76,7 +77,8 @@ PREDICT_ERRORS: tuple[type[MaeumError], ...] = (
 _FRAMEWORK_ERRORS: dict[int, type[MaeumError]] = {404: NotFound, 405: MethodNotAllowed}
 
 # Seconds. A batch takes less than one, and so does the rest of loading, mostly.
-_RETRY_AFTER = dict.fromkeys([error.code for error in (QueueFull, UploadsFull, NotReady, DecoderUnavailable)], "1")
+_LATER = (QueueFull, RequestsFull, UploadsFull, NotReady, DecoderUnavailable)
+_RETRY_AFTER = dict.fromkeys([error.code for error in _LATER], "1")
 
 
 class _ProblemResponse(JSONResponse):

@@ -20,7 +20,7 @@ _EXAMPLE: dict[str, Any] = {
     "audio": {"duration_s": 2.1, "sample_rate": 44100, "channels": 2, "channel": "mix"},
     "model": {"name": "starter", "version": "0.1.0"},
     "warnings": [],
-    "timing_ms": {"decode": 4.2, "queue": 0.1, "inference": 31.5},
+    "timing_ms": {"decoder_queue": 0.1, "decode": 4.2, "queue": 0.1, "inference": 31.5},
 }
 
 

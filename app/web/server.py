@@ -7,7 +7,6 @@ SIGHUP    loads the model again, by then its newest version.
 
 import asyncio
 import ctypes
-import ipaddress
 import signal
 import socket
 import struct
@@ -24,15 +23,17 @@ from ..audio.worker import CORE_BYTES
 from ..errors import SettingsInvalid
 from ..service import Service
 from ..settings import Settings
+from .addresses import is_loopback
 from .connection import Connection
 
 
-def check_exposure(settings: Settings) -> None:
+def check_exposure(settings: Settings, address: str) -> None:
     """Raises SettingsInvalid where other machines could reach a service without keys and no setting allows that.
 
-    `without_keys=anyone` allows it, but never together with `admin`.
+    `address` is the IP address that its socket is bound to. `without_keys=anyone` allows it, but never together with
+    `admin`.
     """
-    if settings.keys_file is not None or _is_loopback(settings.host):
+    if settings.keys_file is not None or is_loopback(address):
         return
     where = settings.host or "every address"
     if settings.without_keys == "loopback":
@@ -45,23 +46,6 @@ def check_exposure(settings: Settings) -> None:
             f"On {where} anyone could exchange the model: MAEUM_ADMIN needs keys there. Make one with "
             "`maeum key NAME --admin` and name its file in MAEUM_KEYS_FILE."
         )
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether every address of `host` is this machine's own. True for an unknown host, so that `listen` reports it."""
-    if not host:
-        return False
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, ValueError):
-        return True
-    return all(_is_loopback_address(str(address[0])) for *_, address in found)
-
-
-def _is_loopback_address(text: str) -> bool:
-    address = ipaddress.ip_address(text)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
 
 
 # Those of the idle service and of a few connections; and a decoder's pipes.
@@ -94,15 +78,30 @@ def prepare_process(settings: Settings) -> None:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket that listens at `host` and `port` of the settings. Raises SettingsInvalid where none can."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    """A socket that listens at `host` and `port` of the settings; `::` takes IPv4 too, where the system has both.
+
+    Raises SettingsInvalid where none can listen there, or none may (`check_exposure`).
+    """
+    where = f"{settings.host or 'every address'} port {settings.port}"
     try:
-        listener = socket.create_server((settings.host, settings.port), family=family)
+        found = socket.getaddrinfo(
+            settings.host or "0.0.0.0", settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)  # of both, IPv4
     except OSError as error:
-        reason = error.strerror or error
-        raise SettingsInvalid(
-            f"Cannot listen on {settings.host} port {settings.port}: {reason}. Try another --port."
-        ) from error
+        raise SettingsInvalid(f"Cannot listen on {where}: {error.strerror}. Try another --host.") from error
+    except (ValueError, TypeError) as error:  # for text that cannot be a name
+        raise SettingsInvalid(f"Cannot listen on {where}: this is no name. Try another --host.") from error
+    both = address[0] == "::" and socket.has_dualstack_ipv6()
+    try:
+        listener = socket.create_server(address, family=family, dualstack_ipv6=both)
+    except OSError as error:
+        raise SettingsInvalid(f"Cannot listen on {where}: {error.strerror}. Try another --host or --port.") from error
+    try:
+        check_exposure(settings, listener.getsockname()[0])
+    except SettingsInvalid:
+        listener.close()
+        raise
     # Accepted connections inherit it. Without it an answer may wait 40 ms for the client to confirm its first half.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
@@ -151,6 +150,7 @@ class Server(uvicorn.Server):
             header_timeout_s=settings.header_timeout_s,
             draining=lambda: self._service.draining,
             refused=self._service.metrics.rejected,
+            door=app.state.door,
         )
         super().__init__(
             uvicorn.Config(
@@ -168,10 +168,10 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():  # elsewhere there are no signals
             self._loop.add_signal_handler(signal.SIGHUP, self._service.reload_soon)
+        await super().startup(sockets)  # begins to load the model
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in sockets or []:
@@ -198,8 +198,14 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         first, self._service.draining = not self._service.draining, True
         if sig == signal.SIGTERM and first and self.started:
-            self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_s, setattr, self, "should_exit", True)
+            self._loop.call_soon_threadsafe(self._drain)
             return
         super().handle_exit(sig, frame)
         if sig == signal.SIGTERM:
             self._captured_signals.remove(sig)  # else it is raised again at the end, as a failure
+
+    def _drain(self) -> None:
+        for connection in self.server_state.connections:
+            if isinstance(connection, Connection):
+                connection.end_after_answers()
+        self._loop.call_later(self._drain_s, setattr, self, "should_exit", True)

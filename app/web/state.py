@@ -1,10 +1,11 @@
 """The state of a request, which the layers around it share, and the path that they check."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.types import Scope
+
+from ..telemetry.stopwatch import Stopwatch
 
 _KEY = "maeum"
 
@@ -21,8 +22,8 @@ class RequestState:
     """The name of the sender's key; None without one."""
     problem: str | None = None
     """The code of the problem that was answered."""
-    timing_ms: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds of each stage that has run."""
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    """The stages that have begun."""
 
 
 def begin_request_state(scope: Scope, request_id: str) -> RequestState:

@@ -12,9 +12,11 @@ from fastapi import FastAPI
 from app.engine.load import Model
 from app.settings import Settings
 from app.web.api import create_app
+from app.web.lingering import MAX_DISCARDED_BYTES
 
 Serve = Callable[..., httpx.Client]
 HEALTH = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = HEALTH[:-2] + b"Connection: close\r\n\r\n"
 CHUNKED = (
     b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=X\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
@@ -79,7 +81,7 @@ def test_bytes_after_a_body_are_bounded(serve: Serve, connect: Callable[..., soc
             endless.sendall(request + b"0\r\n")
             sent = 0
             with pytest.raises(OSError):
-                while sent < 100_000_000:
+                while sent < 2 * MAX_DISCARDED_BYTES:
                     endless.sendall(trailer)
                     sent += len(trailer)
         assert client.get("/health/live").status_code == 200
@@ -126,12 +128,117 @@ def test_the_body_of_such_an_offer_is_no_request(serve: Serve, connect: Callable
         assert offering.recv(10_000).startswith(b"HTTP/1.1 404")
 
 
+def test_any_number_of_offers_is_declined(serve: Serve, connect: Callable[..., socket.socket]) -> None:
+    with serve() as client:
+        offering = connect(client)
+        offering.sendall((HEALTH[:-2] + b"Connection: Upgrade\r\nUpgrade: x\r\n\r\n") * 2000 + LAST)
+        assert _all(offering).count(b"HTTP/1.1 200 OK\r\n") == 2001
+
+
 def test_connect_is_no_request(serve: Serve, connect: Callable[..., socket.socket]) -> None:
     with serve() as client:
         tunnel = connect(client)
         tunnel.sendall(b"CONNECT other:80 HTTP/1.1\r\nHost: other\r\n\r\n")
         assert tunnel.recv(10_000).startswith(b"HTTP/1.1 400")
         assert tunnel.recv(10_000) == b""
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize(("path", "limit", "status"), [(b"/predict", 1000, 413), (b"/nothing", 25_000_000, 404)])
+def test_a_client_that_sends_on_gets_its_last_answer(
+    serve: Serve, connect: Callable[..., socket.socket], version: bytes, path: bytes, limit: int, status: int
+) -> None:
+    size = 8_000_000  # more than the buffers of both sides
+    with serve(max_body_bytes=limit) as client:
+        for _ in range(5):
+            sending = connect(client)
+            sending.sendall(b"POST %s HTTP/%s\r\nHost: x\r\nContent-Length: %d\r\n" % (path, version, size))
+            sending.sendall(b"Connection: close\r\n\r\n" + bytes(size))
+            assert _all(sending).startswith(b"HTTP/1.1 %d" % status)
+
+
+def test_a_client_that_sends_on_after_bytes_that_are_no_http_gets_its_answer(
+    serve: Serve, connect: Callable[..., socket.socket]
+) -> None:
+    with serve() as client:
+        sending = connect(client)
+        sending.sendall(bytes(8_000_000))
+        assert _all(sending).startswith(b"HTTP/1.1 400")
+
+
+def test_a_client_that_does_not_end_its_side_is_not_waited_for(
+    serve: Serve, connect: Callable[..., socket.socket]
+) -> None:
+    with serve(header_timeout_s=0.3) as client:
+        before = _open_files(client)
+        staying = connect(client)
+        staying.sendall(LAST)
+        assert _all(staying).startswith(b"HTTP/1.1 200")
+        _until(lambda: _open_files(client) == before + 1)  # this process' own end
+
+
+def test_a_client_that_has_ended_its_side_gets_its_answers(serve: Serve, connect: Callable[..., socket.socket]) -> None:
+    form = b"Content-Type: multipart/form-data; boundary=X\r\nContent-Length: %d\r\n\r\n" % len(TRANSCRIPT)
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\n" + form + TRANSCRIPT
+    with serve() as client:
+        before = _open_files(client)
+        for sent, count in ((request, 1), (HEALTH + request * 3, 4), (request.replace(b"/1.1", b"/1.0"), 1)):
+            ending = connect(client)
+            ending.sendall(sent)
+            ending.shutdown(socket.SHUT_WR)
+            assert _all(ending).count(b"HTTP/1.1 200 OK\r\n") == count
+            ending.close()
+        _until(lambda: _open_files(client) == before)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"no http\r\n\r\n",
+        CHUNKED + b"no length\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nLong: " + b"x" * 1_000_000,
+    ],
+    ids=["head", "body", "endless head"],
+)
+def test_what_cannot_be_read_is_refused_after_the_answers_before_it(
+    serve: Serve, connect: Callable[..., socket.socket], broken: bytes
+) -> None:
+    form = b"Content-Type: multipart/form-data; boundary=X\r\nContent-Length: %d\r\n\r\n" % len(TRANSCRIPT)
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\n" + form + TRANSCRIPT
+    with serve() as client:
+        sending = connect(client)
+        sending.sendall(request + HEALTH + broken)
+        statuses = re.findall(rb"HTTP/1.1 (\d+)", _all(sending))
+        assert statuses[:2] == [b"200", b"200"] and statuses[2:] in ([b"400"], [b"431"])
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /health/live HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET /health/live\r\n\r\n", 400),
+        (b"GET /health/live HTTP/1.0\r\n\r\n", 200),
+        (CHUNKED.replace(b"chunked", b"gzip, chunked") + b"0\r\n\r\n", 501),
+        (CHUNKED.replace(b"chunked", b"chunked, gzip") + b"0\r\n\r\n", 400),
+        (CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n", 400),
+        (HEALTH[:-2] + b"Content-Length: " + b"0" * 5000 + b"\r\nConnection: close\r\n\r\n", 200),
+    ],
+)
+def test_heads_that_http_forbids(serve: Serve, connect: Callable[..., socket.socket], head: bytes, status: int) -> None:
+    with serve() as client:
+        sending = connect(client)
+        sending.sendall(head)
+        answer = _all(sending)
+        assert answer.startswith(b"HTTP/1.1 %d" % status)
+        assert status == 200 or b"application/problem+json" in answer
+
+
+def _all(connection: socket.socket) -> bytes:
+    """What arrives on `connection` until the server ends its side."""
+    with connection.makefile("rb") as stream:
+        return stream.read()
 
 
 def _open_files(client: httpx.Client) -> int:

@@ -113,3 +113,14 @@ def test_every_failure_has_an_example(document: Any) -> None:
             example = content["application/problem+json"]["examples"][error.code]["value"]
             assert example["code"] == error.code and example["detail"]
             assert set(example) == set(content["application/problem+json"]["schema"]["required"])
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-99", "bytes=999999999-", "bytes=9-1", "pages=1", "bytes=0-0,-1,", ""])
+def test_a_file_is_sent_whole_whatever_range_is_asked_for(client: TestClient, asked: str) -> None:
+    """In place of refusals that are no problem documents."""
+    path = "/static-offline-docs/favicon.png"
+    whole = client.get(path)
+    ranged = client.get(path, headers={"Range": asked})
+    assert (ranged.status_code, ranged.content) == (200, whole.content)
+    assert "accept-ranges" not in ranged.headers
+    assert client.get(path, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304

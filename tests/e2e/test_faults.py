@@ -26,7 +26,7 @@ Start = Callable[..., Any]
 
 
 def test_sigterm_loses_nothing(start_service: Start, wav: bytes) -> None:
-    service = start_service(drain_s=1)
+    service = start_service(drain_s=3)
     with SteadyClients(service.address, wav, "정말") as clients, service.client() as client:
         clients.wait_for(20)
         service.process.send_signal(signal.SIGTERM)
@@ -140,6 +140,27 @@ def test_a_request_half_sent_at_sigterm_is_answered(start_service: Start, wav: b
         go_on.set()
         assert answer.result().status_code == 200
     assert service.process.wait(timeout=20) == 0
+
+
+def test_an_answer_during_the_drain_closes_its_connection(start_service: Start) -> None:
+    """Also one to a request that had begun before, and one that comes before the body."""
+    service = start_service(drain_s=60)
+    host, port = service.address.removeprefix("http://").split(":")
+    begun, late = (socket.create_connection((host, int(port)), timeout=20) for _ in range(2))
+    with begun, late, service.client() as client:
+        begun.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        begun.sendall(b"Content-Length: 2\r\n\r\n{")
+        assert client.get("/health/live").status_code == 200  # so that what was sent has been read
+        service.process.send_signal(signal.SIGTERM)
+        while client.get("/health/ready").status_code == 200:
+            time.sleep(0.01)
+        begun.sendall(b"}")
+        late.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n" + bytes(8_000_000))
+        for connection, status in ((begun, b"422"), (late, b"404")):
+            with connection.makefile("rb") as stream:
+                answer = stream.read()
+            assert answer.startswith(b"HTTP/1.1 " + status) and b"\r\nconnection: close\r\n" in answer
+        service.process.send_signal(signal.SIGTERM)
 
 
 def test_sigkill_leaves_nothing_behind_and_it_starts_again(start_service: Start, wav: bytes) -> None:

@@ -49,9 +49,9 @@ def test_the_channel_reaches_the_service(
 ) -> None:
     asked: list[Any] = []
 
-    async def predict(self: Service, audio: Any, transcript: Any, *, channel: int | None = None) -> Any:
+    async def predict(*given: Any, channel: int | None = None) -> Any:
         asked.append(channel)
-        return await answered(self, audio, transcript)
+        return await answered(*given)
 
     answered = Service.predict
     monkeypatch.setattr(Service, "predict", predict)

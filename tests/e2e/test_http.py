@@ -95,7 +95,7 @@ def test_both_modalities(client: TestClient, make_speech: MakeSpeech, make_file:
     }
     assert answer["model"] == {"name": "starter", "version": "0.1.0"}
     assert answer["warnings"] == []
-    assert set(answer["timing_ms"]) == {"decode", "queue", "inference"}
+    assert set(answer["timing_ms"]) == {"decoder_queue", "decode", "queue", "inference"}
     assert answer["request_id"] == response.headers["x-request-id"]
 
 

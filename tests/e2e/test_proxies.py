@@ -230,6 +230,19 @@ def test_the_client_is_known_behind_a_proxy(behind: Callable[..., httpx.Client],
         assert seen["url"].startswith("https://127.0.0.1") and seen["url"].endswith("/maeum/who")
 
 
+def test_the_name_that_a_proxy_passes_on_can_be_allowed(behind: Callable[..., httpx.Client]) -> None:
+    """Only nginx, as the test's Caddy answers for no other name."""
+    named = {"Host": "speech.example.org"}
+    asked = behind("nginx", allowed_hosts="speech.example.org").get("/maeum/model", headers=named)
+    assert asked.status_code == 200
+
+
+def test_the_name_of_a_proxy_that_is_not_allowed_is_refused(behind: Callable[..., httpx.Client]) -> None:
+    refused = behind("nginx").get("/maeum/model", headers={"Host": "speech.example.org"})
+    assert (refused.status_code, refused.json()["code"]) == (421, "host_not_allowed")
+    assert "MAEUM_ALLOWED_HOSTS" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_a_proxy_that_is_not_named_is_not_believed(behind: Callable[..., httpx.Client], proxy: str) -> None:
     client = behind(proxy, forwarded_allow_ips="10.0.0.0/8")

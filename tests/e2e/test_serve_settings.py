@@ -54,9 +54,31 @@ def test_a_key_made_by_the_command_lets_in_and_rotates_without_a_restart(
     assert "key=shop" in log and not [key for key in (first, second, operator) if key in log]
 
 
+def test_pages_of_other_sites_are_refused(start_service: Start) -> None:
+    """Where the service has no keys, also those that point their own name at this machine."""
+    with start_service().client() as client:
+        port = client.base_url.port
+        for host in (f"localhost:{port}", f"127.0.0.1:{port}", "[::1]", socket.gethostname(), "10.1.2.3"):
+            assert client.get("/health/ready", headers={"Host": host}).status_code == 200
+        rebound = client.post("/predict", data={"transcript": "하"}, headers={"Host": f"page.example:{port}"})
+        assert (rebound.status_code, rebound.json()["code"]) == (421, "host_not_allowed")
+        page = {"Origin": "https://page.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+        posted = client.post("/predict", data={"transcript": "하"}, headers=page)
+        assert (posted.status_code, posted.json()["code"]) == (403, "origin_not_allowed")
+        assert 'maeum_rejected_total{reason="host_not_allowed"} 1.0' in client.get("/metrics").text
+
+
+def test_a_service_for_others_takes_any_name(start_service: Start) -> None:
+    service = start_service(host="0.0.0.0", without_keys="anyone")
+    with service.client() as client:
+        for host in ("speech.example.org", "maeum:8000", "10.1.2.3"):
+            assert client.post("/predict", data={"transcript": "하"}, headers={"Host": host}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"MAEUM_ALLOWED_HOSTS": "https://example.org"}, "MAEUM_ALLOWED_HOSTS has 'https://example.org'"),
         ({"MAEUM_HOST": "0.0.0.0"}, "MAEUM_WITHOUT_KEYS=anyone"),
         ({"MAEUM_HOST": "0.0.0.0", "MAEUM_WITHOUT_KEYS": "anyone", "MAEUM_ADMIN": "true"}, "maeum key NAME --admin"),
         ({"MAEUM_KEYS_FILE": "/nonexistent"}, "MAEUM_KEYS_FILE"),
@@ -92,7 +114,7 @@ def test_a_request_is_one_line_one_trace_and_one_count(start_service: Start, wav
         answer = client.post("/predict", files={"audio": wav}, headers=sent)
         assert trace in answer.headers["traceresponse"]
         assert [stage.partition(";")[0] for stage in answer.headers["server-timing"].split(", ")] == [
-            *("decode", "queue", "inference", "total")
+            *("decoder_queue", "decode", "queue", "inference", "total")
         ]
         counted = client.get("/metrics").text
         assert client.get("/model").status_code == 200

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..corpora.splits import stable_hash
 from ..data.utterance import Utterance
 
 KINDS = ("emotional words, neutral voice", "emotional voice, neutral words", "the same emotion in both")
@@ -23,9 +24,9 @@ def crossed_pairs(
     clips: Sequence[Utterance], sentences: Sequence[Utterance], neutral: str, seed: int = 1
 ) -> dict[str, list[Utterance]]:
     """Pairs of each kind from clips and sentences with a clear emotion: the clip with the sentence's transcript."""
-    random = np.random.default_rng(seed)
     pairs: dict[str, list[Utterance]] = {kind: [] for kind in KINDS}
     for clip in clips:
+        random = np.random.default_rng((seed, stable_hash(clip.id)))  # other sentences for each speaker
         if clip.emotion == neutral:
             beside = {KINDS[0]: [s for s in sentences if s.emotion not in (None, neutral)]}
         else:

@@ -32,7 +32,7 @@ from ..data.microphone import (
 from ..data.utterance import Utterance
 from ..metrics import softmax
 from .answers import Answered, answer
-from .calibration import fit_temperatures
+from .calibration import Calibration, certainty, fit_calibration
 from .crossed import crossed_pairs
 from .figures import Figures, logits_of
 from .measure import Measurement, measure
@@ -83,12 +83,14 @@ RECORDINGS: dict[str, Change] = {
 @dataclass(frozen=True)
 class CrossValidation:
     """`figures` over all folds, in the form of `evaluate`; `precision_cost`, each figure by name and precision;
-    `temperatures` fitted on all the answers, for the model that is trained on all speakers.
+    `certainty` by available modalities, from answers that took no part in their calibration; `calibration` fitted on
+    all the answers, for the model that is trained on all speakers.
     """
 
     figures: dict[str, Figures]
     precision_cost: dict[str, dict[str, float]]
-    temperatures: Temperatures
+    certainty: dict[str, Figures]
+    calibration: Calibration
 
 
 def cross_validate(
@@ -96,8 +98,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Measures the models of `store`, each named after the speaker whose utterances are `held_out` from it.
 
-    `texts` have no audio: their validation split helps to fit the temperatures, and their test split shows the cost of
-    int8. Raises EvaluationError and MaeumError.
+    `texts` have no audio: their validation split calibrates the answers from text alone, and their test split shows the
+    cost of int8. Raises EvaluationError and MaeumError.
     """
     answers: dict[Precision, list[list[Measurement]]] = {SERVED: [], REFERENCE: []}
     recordings: list[list[Measurement]] = []
@@ -117,7 +119,7 @@ def cross_validate(
     calibrated = []
     for number, fold in enumerate(raw):
         others = [m for k, other in enumerate(answers[SERVED]) if k != number for m in other]
-        temperatures = fit_temperatures([*others, *validation])
+        temperatures = _fit(others, validation).temperatures
         calibrated.append([_at(m, temperatures) for m in fold])
     for before, after in zip(pooled(raw), pooled(calibrated), strict=True):
         found = after.figures()
@@ -136,8 +138,19 @@ def cross_validate(
             for name in ("uar", "auc", "ccc"):
                 if name in found:
                     cost[f"{name} of {measurement.name}"][precision] = found[name]
-    everything = [m for fold in answers[SERVED] for m in fold]
-    return CrossValidation(figures, dict(cost), fit_temperatures([*everything, *validation]))
+    calibration = _fit([m for fold in answers[SERVED] for m in fold], validation)
+    judged = [m for m in pooled(calibrated) if RECORDED not in m.part and not (validation and m.available == "text")]
+    judged += [_at(m, calibration.temperatures) for m in measure(models[SERVED], texts, "test")]
+    bounds = calibration.uncertain_below
+    sure = certainty(judged, bounds.of) if bounds else {}
+    return CrossValidation(figures, dict(cost), sure, calibration)
+
+
+def _fit(clips: Iterable[Measurement], texts: Sequence[Measurement]) -> Calibration:
+    """The calibration on these answers. Where there are `texts`, they alone count for text alone: the label of a clip
+    is that of its voice, which its words need not tell.
+    """
+    return fit_calibration([*(m for m in clips if not (texts and m.available == "text")), *texts])
 
 
 def pooled(folds: Iterable[Sequence[Measurement]]) -> list[Measurement]:

@@ -52,7 +52,7 @@ class Release:
     """Name, version, licence of the weights (SPDX), and `about`: training data and terms (Markdown).
 
     `training` replaces the run's configuration in the manifest's account of the training. A `crossvalidation` gives the
-    temperatures, and figures on speakers who are in the training data of the weights themselves.
+    calibration, and figures on speakers who are in the training data of the weights themselves.
     """
 
     name: str
@@ -74,7 +74,7 @@ def export(
     """Writes `store/name/version` and returns it. With `weights` it includes the file to fine-tune from, and the fp16
     graphs read their tensors there.
 
-    With `utterances` the temperatures are fitted on their validation split, and the graphs of the first precision are
+    With `utterances` the calibration is fitted on their validation split, and the graphs of the first precision are
     measured on their test split. Raises ExportError, RunError and ParityError.
     """
     target = new_version(store, release.name, release.version)
@@ -102,7 +102,7 @@ def new_version(store: Path, name: str, version: str) -> Path:
 
 
 def _build(run: Path, networks: Networks, folder: Path, release: Release, precisions: Sequence[Precision]) -> Manifest:
-    """Graphs, tokenizer, and a manifest without temperatures and figures.
+    """Graphs, tokenizer, and a manifest without calibration and figures.
 
     Weights to fine-tune from that lie in `folder` are listed too, and the fp16 graphs read them.
     """
@@ -167,20 +167,21 @@ def _speech(run: Path, folder: Path, config: SpeechConfig | None) -> SpeechDetec
 def _finish(
     folder: Path, manifest: Manifest, release: Release, precision: Precision, utterances: Sequence[Utterance]
 ) -> None:
-    """Fits the temperatures, measures the version, and writes the card and the manifest."""
+    """Calibrates, measures the version, and writes the card and the manifest."""
     settings = Settings.load(
         model_store=folder.parents[1], model=f"{manifest.name}/{manifest.version}", precision=precision
     )
     _write_manifest(folder, manifest)
     crossed = release.crossvalidation
     if crossed or utterances:
-        temperatures = crossed.temperatures if crossed else calibrate(load_model(settings), utterances)
-        emotion = manifest.emotion.model_copy(update={"temperature": temperatures})
+        fitted = crossed.calibration if crossed else calibrate(load_model(settings), utterances)
+        calibrated = {"temperature": fitted.temperatures, "uncertain_below": fitted.uncertain_below}
+        emotion = manifest.emotion.model_copy(update=calibrated)
         manifest = manifest.model_copy(update={"emotion": emotion})
         _write_manifest(folder, manifest)
         figures = (crossed.figures if crossed else {}) | evaluate(load_model(settings), utterances)
-        cost = {"precision_cost": crossed.precision_cost} if crossed else {}
-        manifest = manifest.model_copy(update={"evaluation": {"precision": precision, **figures, **cost}})
+        more = {"certainty": crossed.certainty, "precision_cost": crossed.precision_cost} if crossed else {}
+        manifest = manifest.model_copy(update={"evaluation": {"precision": precision, **figures, **more}})
     (folder / CARD_FILE).write_text(card(manifest, release.about), encoding="utf-8")
     manifest = manifest.model_copy(update={"card": stored(folder / CARD_FILE)})
     _write_manifest(folder, manifest)

@@ -27,12 +27,13 @@ from ..networks.networks import Networks
 from ..networks.pooling import MeanPool
 from .loss import regression_loss
 
-COPIES = 10  # re-recorded copies of each clip
-WEAK_COPIES = 2  # of one without an emotion of its own: there are more of these clips, and they are drawn less often
+COPIES = 20  # re-recorded copies of each clip
+WEAK_COPIES = 4  # of one without an emotion of its own: there are more of these clips, and they are drawn less often
 CROPPED = 0.35  # share of the copies of which a part of one to two and a half seconds is taken
 WEAK = 0.2  # share of the draws that take a clip without an emotion of its own, but with shares of several
 ORIGINAL = 0.4  # share of the draws that take the clip itself, not a copy
 STEPS = 800
+RUNS = 3  # trained one after the other; the weights are their mean, which depends less on what was drawn
 BATCH = 32  # clips per step, and as many transcripts
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.05
@@ -218,16 +219,21 @@ def draw_clips(clips: Clips, random: np.random.Generator) -> tuple[NDArray[np.in
 
 
 def descend(network: nn.Module, loss: Callable[[], Tensor], seed: int) -> None:
-    """Takes `STEPS` steps of AdamW; leaves `network` with the average of its weights over the second half of them."""
+    """Takes `STEPS` steps of AdamW, `RUNS` times from the same start; leaves `network` with the average of its weights
+    over the second half of all of them.
+    """
     torch.manual_seed(seed)
     network.train()
     average = AveragedModel(network)
-    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    for step in tqdm(range(STEPS), desc="heads", mininterval=1.0, leave=False):
-        optimiser.zero_grad()
-        loss().backward()
-        optimiser.step()
-        if step >= STEPS // 2:
-            average.update_parameters(network)
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    for run in range(RUNS):
+        network.load_state_dict(start)
+        optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        for step in tqdm(range(STEPS), desc=f"heads {run + 1}/{RUNS}", mininterval=1.0, leave=False):
+            optimiser.zero_grad()
+            loss().backward()
+            optimiser.step()
+            if step >= STEPS // 2:
+                average.update_parameters(network)
     network.load_state_dict(average.module.state_dict())
     network.eval()

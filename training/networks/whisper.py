@@ -83,6 +83,7 @@ class WhisperLayers(nn.Module):
         self.conv1 = nn.Conv1d(N_MELS, config.width, 3, padding=1)
         self.conv2 = nn.Conv1d(config.width, config.width, 3, stride=2, padding=1)
         self.layers = nn.ModuleList(WhisperEncoderLayer(shape) for _ in range(config.layers))
+        self.averaged = config.averaged
         self.register_buffer("positions", sinusoids(steps, config.width), persistent=False)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,9 +93,11 @@ class WhisperLayers(nn.Module):
         steps = (frames + 1) // 2
         x = x + self.positions[: x.shape[1]]
         additive = (~self._inside(x.shape[1], steps))[:, None, None, :].to(x.dtype) * MASKED
+        outputs = []
         for layer in self.layers:
             x = layer(x, additive)
-        return x, steps
+            outputs.append(x)
+        return torch.stack(outputs[-self.averaged :]).mean(dim=0), steps
 
     def _inside(self, size: int, number: Tensor) -> Tensor:
         return torch.arange(size, device=number.device)[None, :] < number[:, None]

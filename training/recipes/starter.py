@@ -18,6 +18,7 @@ from ..corpora.speech import read_korean_speech, read_ordinary_speech
 from ..corpora.spoken_ko import read_spoken_ko
 from ..corpora.tally import Report
 from ..data.examples import Examples
+from ..data.unreadable import unreadable
 from ..data.utterance import Utterance
 from ..errors import TrainingError
 from ..evaluation.crossvalidation import cross_validate
@@ -28,12 +29,13 @@ from ..learning.stages import make_tokenizer
 from ..networks.files import load_detector, load_stage, load_weights, save_config, save_detector, save_stage
 from ..networks.networks import Networks
 from ..networks.text_encoder import TOKENIZER_FILE
-from ..networks.whisper import WhisperArousal
+from ..networks.whisper import WhisperArousal, load_pretrained
 
 NAME = "starter"
 LICENSE = "CC-BY-NC-SA-4.0"
 ABOUT = PRESETS / "starter.md"
 TEST_REVIEWS = 5_000  # an interval of 0.03; more take longer to judge than the heads to train
+UNREADABLE = 400  # texts that say nothing, for the classifier to be unsure of
 CORPORA = {
     "kote": "KOTE, val.tsv and test.tsv, https://github.com/searle-j/KOTE",
     "nsmc_ratings": "NSMC's reviews with ratings as reviews.tsv.gz, https://github.com/e9t/nsmc",
@@ -85,6 +87,7 @@ def make_starter(
     learning = [u for own in speakers.values() for u in own if u.corpus != "ko_ordinary_speech"]
     clips = embed_clips(networks, [*learning, *ordinary], config.train.seed, detector)
     sentences = [u for u in texts if u.corpus != "nsmc_ratings" and u.split == "train"]
+    sentences += unreadable(UNREADABLE, config.emotion.classes, config.train.seed)
     tokenizer = make_tokenizer("text", networks, text_run)
     transcripts = embed_transcripts(networks, Examples(sentences, tokenizer, config.audio.max_frames))
 
@@ -129,7 +132,10 @@ def check_sources(source: Path, config: Config, init_from: Path | None) -> None:
 
 
 def start(config: Config, init_from: Path | None) -> Networks:
-    """Networks with untrained heads, on the encoders of the preset or of the version `init_from`."""
+    """Networks with untrained heads, on the encoders of the preset or of the version `init_from`.
+
+    An audio encoder with more layers than the version has is that of the preset.
+    """
     if init_from is None:
         return new_networks(config)
     before = load_weights(init_from)
@@ -137,7 +143,10 @@ def start(config: Config, init_from: Path | None) -> Networks:
     if isinstance(before.audio, WhisperArousal) and isinstance(networks.audio, WhisperArousal):
         weights = before.audio.encoder.state_dict()
         own = networks.audio.encoder.state_dict()
-        networks.audio.encoder.load_state_dict({name: weights[name] for name in own})
+        if own.keys() <= weights.keys():
+            networks.audio.encoder.load_state_dict({name: weights[name] for name in own})
+        elif networks.config.audio.encoder is not None:
+            load_pretrained(networks.audio.encoder, networks.config.audio.encoder)
     return networks
 
 

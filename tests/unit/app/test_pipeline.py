@@ -3,18 +3,21 @@
 import io
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.answer import WARNINGS, Answer, WarningCode, warning_meaning
+from app.answer import WARNINGS, Answer, Timing, WarningCode, warning_meaning
 from app.audio.decode import decode
+from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model
 from app.errors import ChannelMissing, NothingGiven, TranscriptTooLong
-from app.pipeline import predict, prepare, read_transcript
+from app.pipeline import Prepared, answer, predict, prepare, read_transcript
 from app.settings import Settings
-from app.store.manifest import Manifest
+from app.store.manifest import Bounds, Manifest
 from tests.support import ROOT
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
@@ -53,12 +56,43 @@ def test_each_warning_is_a_sentence_with_its_values(
         "send the field `channel` with a number from 0 to judge one.",
         "audio_part_missing": "Part of the file's sound was not used: it is damaged, cut off, or on another track. "
         "Send the whole file, with one audio track.",
-        "transcript_truncated": "Only the first 16 tokens of the transcript were used.",
+        "transcript_truncated": "Only the first 14 tokens of the transcript were used.",
         "transcript_empty": "The transcript holds only tags or invisible characters; the answer uses the audio alone.",
         "transcript_not_korean": "The transcript has hardly any Hangul, and the model reads Korean; do not rely on "
         "results that use it. Send the Korean words, or leave the transcript out.",
     }
-    assert set(details) == set(WARNINGS)
+    assert {*details, "answer_uncertain"} == set(WARNINGS)
+
+
+def test_an_answer_below_its_bound_is_uncertain(ask: Callable[..., Answer], model: Model, settings: Settings) -> None:
+    first = ask(transcript="가 나")
+    assert first.emotion
+    confidence = max(first.emotion.probabilities.values())
+
+    def codes(text_bound: float) -> list[str]:
+        bounds = Bounds(audio=0.99, text=text_bound, both=0.99)
+        emotion = model.manifest.emotion.model_copy(update={"uncertain_below": bounds})
+        bounded = replace(model, manifest=model.manifest.model_copy(update={"emotion": emotion}))
+        return [w.code for w in predict(bounded, settings, None, "가 나").warnings]
+
+    assert codes(confidence + 0.001) == ["answer_uncertain"]
+    assert codes(confidence - 0.001) == []
+
+
+def test_probabilities_sum_to_one_as_decimals(manifest: Manifest) -> None:
+    """Each within a unit of the last decimal, in the order of the unrounded ones."""
+    classes = manifest.emotion.classes
+    logits = np.random.default_rng(5).normal(0, 3, (500, len(classes)))
+    exact = np.vstack([np.exp(logits), np.ones(len(classes)), np.eye(len(classes))])
+    prepared = Prepared(ModelInput(None, np.array([1])), None, [])
+    for row in exact / exact.sum(axis=1, keepdims=True):
+        prediction = Prediction(None, None, tuple(row.tolist()))
+        emotion = answer(prepared, prediction, manifest, Timing.of_seconds(decode=0)).emotion
+        assert emotion is not None
+        shown = list(emotion.probabilities.values())
+        assert sum(map(Decimal, map(str, shown))) == 1
+        assert np.abs(np.array(shown) - row).max() < 1e-4
+        assert emotion.probabilities[emotion.label] == max(shown)
 
 
 @pytest.mark.parametrize("code", WARNINGS)

@@ -11,7 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.answer import Answer, AudioInfo, Emotion, ModelName, Timing, Warned, WarningCode
-from app.telemetry.metrics import METHODS, STAGES, Metrics
+from app.telemetry.metrics import METHODS, Metrics
+from app.telemetry.stopwatch import STAGES
 from app.web.problems import PREDICT_ERRORS
 from tests.support import ROOT
 
@@ -47,7 +48,7 @@ def answer() -> Answer:
         audio=AudioInfo(duration_s=2.5, sample_rate=16000, channels=1),
         model=ModelName(name="starter", version="0.1.0"),
         warnings=[Warned(code="audio_no_speech", detail="There is no speech.")],
-        timing_ms=Timing(decode=4.0, queue=0.5, inference=30.0),
+        timing_ms=Timing.of_seconds(decode=0.004, queue=0.0005, inference=0.03),
     )
 
 
@@ -91,7 +92,7 @@ def test_methods_that_nobody_knows_make_one_series(metrics: Metrics) -> None:
 
 
 def test_an_answer_is_counted_by_its_modalities(metrics: Metrics, answer: Answer) -> None:
-    metrics.stages(answer.timing_ms.model_dump())
+    metrics.stages({"decode": 0.004, "inference": 0.03})
     metrics.answered(answer)
     metrics.answered(answer.model_copy(update={"modalities": ["audio", "text"], "warnings": []}))
     metrics.answered(answer.model_copy(update={"modalities": ["text"], "audio": None, "warnings": []}))
@@ -107,19 +108,19 @@ def test_an_answer_is_counted_by_its_modalities(metrics: Metrics, answer: Answer
 
 
 def test_a_request_given_up_counts_the_stages_it_came_through(metrics: Metrics) -> None:
-    metrics.stages({"decode": 10.0})
+    metrics.stages({"decoder_queue": 1.0, "decode": 0.01})
     scraped, _ = metrics.render()
-    assert [value(scraped, "maeum_stage_seconds_count", stage=stage) for stage in STAGES] == [1, 0, 0]
+    assert [value(scraped, "maeum_stage_seconds_count", stage=stage) for stage in STAGES] == [1, 1, 0, 0]
 
 
 def test_gauges_show_the_current_values(metrics: Metrics) -> None:
     metrics.waiting(5, 1.5, 2)
-    metrics.waiting(3, 0.5, 1)
+    metrics.waiting(3, 0.5, 1, for_decoder=2)
     metrics.uploading(500)
     metrics.ready(True)
     scraped, _ = metrics.render()
-    names = ("queue_depth", "queue_age_seconds", "decoding", "uploading_bytes", "ready")
-    assert [value(scraped, f"maeum_{name}") for name in names] == [3, 0.5, 1, 500, 1]
+    names = ("queue_depth", "queue_age_seconds", "decoding", "decoder_queue_depth", "uploading_bytes", "ready")
+    assert [value(scraped, f"maeum_{name}") for name in names] == [3, 0.5, 1, 2, 500, 1]
 
 
 def test_only_the_model_that_is_served_is_shown(metrics: Metrics) -> None:
@@ -149,7 +150,7 @@ metrics.model("starter", version, "int8", "cpu")
 metrics.waiting(depth, depth / 10, 0)
 metrics.ready(depth < 5)
 metrics.request("/predict", "POST", 200, 0.02)
-metrics.stages({"decode": 1.0})
+metrics.stages({"decode": 0.001})
 print("counted", flush=True)
 for command in sys.stdin:
     if command == "scrape\\n":

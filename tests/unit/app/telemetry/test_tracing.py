@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 from app.errors import InferenceFailed, QueueFull, SettingsInvalid
 from app.telemetry.metrics import Metrics
+from app.telemetry.stopwatch import Stage
 from app.telemetry.tracing import (
     Traces,
     asked_exporter,
@@ -32,6 +33,7 @@ from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers
 from app.web.state import request_state
 from tests.support import ROOT
+from tests.support.measured import Measured
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
@@ -119,7 +121,8 @@ def serve(traces: Traces | None) -> TestClient:
     async def predict(request: Request) -> None:
         async with request.form():
             pass
-        request_state(request.scope).timing_ms = {"decode": 4.0, "queue": 0.5, "inference": 30.0}
+        stages: dict[Stage, float] = {"decode": 0.004, "queue": 0.0005, "inference": 0.03}
+        request_state(request.scope).stopwatch = Measured(stages)
 
     @app.post("/full")
     async def full() -> None:
@@ -127,7 +130,7 @@ def serve(traces: Traces | None) -> TestClient:
 
     @app.post("/failed")
     async def failed(request: Request) -> None:
-        request_state(request.scope).timing_ms = {"decode": 2.0}
+        request_state(request.scope).stopwatch = Measured({"decode": 0.002})
         raise InferenceFailed
 
     @app.get("/health/live")
@@ -215,7 +218,7 @@ def test_times_are_those_that_were_measured(traces: Traces, collector: Collector
         status=200,
         problem=None,
         request_id="r",
-        timing_ms={"decode": 100.0, "queue": 50.0, "inference": 200.0},
+        stages={"decode": 0.1, "queue": 0.05, "inference": 0.2},
         answered=at,
     )
     traces.close()
@@ -383,7 +386,7 @@ import logging
 from app.telemetry.tracing import open_traces
 logging.basicConfig()
 traces = open_traces()
-traces.start("POST", None).end(route="/predict", status=200, problem=None, request_id="r", timing_ms={}, answered=None)
+traces.start("POST", None).end(route="/predict", status=200, problem=None, request_id="r", stages={}, answered=None)
 traces.close(timeout_s=0.1)
 print("ended")
 """

@@ -46,8 +46,17 @@ def test_a_body_that_is_too_slow() -> None:
     assert (found["code"], found["detail"][:45]) == ("upload_too_slow", "The request must arrive whole within 0.05 s. ")
 
 
-def test_a_deadline_before_the_body_has_arrived() -> None:
-    assert problem(Settings(), b"x", x_request_timeout="0.05")["code"] == "deadline_exceeded"
+@pytest.mark.parametrize("settings", [Settings(timeout_s=0.05), Settings(timeout_s=0.05, upload_timeout_s=0.05)])
+def test_a_body_that_has_not_arrived_at_the_deadline_is_late_itself(settings: Settings) -> None:
+    assert problem(settings, b"x")["code"] == "upload_too_slow"
+    found = problem(Settings(), b"x", x_request_timeout="0.05")
+    assert (found["code"], found["detail"][:45]) == ("upload_too_slow", "The request must arrive whole within 0.05 s. ")
+
+
+@pytest.mark.parametrize(("zeros", "code"), [(5000, "upload_too_slow"), (0, "body_too_large")])
+def test_an_announced_length_of_thousands_of_digits(zeros: int, code: str) -> None:
+    announced = "0" * zeros if zeros else "1" * 5000
+    assert problem(Settings(upload_timeout_s=0.05), b"x", content_length=announced)["code"] == code
 
 
 def test_more_than_all_bodies_may_hold() -> None:
@@ -55,6 +64,6 @@ def test_more_than_all_bodies_may_hold() -> None:
     assert problem(full, b"x" * 11)["code"] == "uploads_full"
 
 
-@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan", "inf", "1_0", "0x1", "1 0", "+1", "1e999", ".", ""])
 def test_a_timeout_that_is_no_number_of_seconds(given: str) -> None:
     assert problem(Settings(), b"", x_request_timeout=given)["code"] == "timeout_invalid"

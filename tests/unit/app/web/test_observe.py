@@ -19,6 +19,7 @@ from app.web.observe import ObserveMiddleware
 from app.web.problems import add_handlers, problem_response
 from app.web.state import request_state
 from tests.support.asgi import exchange
+from tests.support.measured import Measured
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -36,7 +37,7 @@ def client(metrics: Metrics) -> TestClient:
     async def predict(request: Request) -> str:
         await request.body()
         state = request_state(request.scope)
-        state.timing_ms = {"decode": 4.0, "queue": 0.5, "inference": 30.0}
+        state.stopwatch = Measured({"decode": 0.004, "queue": 0.0005, "inference": 0.03})
         state.key_name = "laptop"
         return "answer"
 
@@ -51,7 +52,7 @@ def client(metrics: Metrics) -> TestClient:
 
     @app.get("/late")
     async def late(request: Request) -> None:
-        request_state(request.scope).timing_ms = {"decode": 4.0}
+        request_state(request.scope).stopwatch = Measured({"decode": 0.004})
         raise DeadlineExceeded
 
     @app.get("/broken")
@@ -248,7 +249,7 @@ def test_a_client_that_went_away_is_499_whatever_is_then_answered(metrics: Metri
         await problem_response(QueueFull(), "r")(scope, receive, send)
 
     async def raises(scope: Scope, receive: Receive, send: Send) -> None:
-        request_state(scope).timing_ms = {"decode": 3.0}
+        request_state(scope).stopwatch = Measured({"decode": 0.003})
         raise ClientGone
 
     _observe(answers_anyway, metrics, {"type": "http.disconnect"})

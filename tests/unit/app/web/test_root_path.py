@@ -67,7 +67,7 @@ def test_room_is_checked_before_the_body_under_a_prefix(
     serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(Service, "check_room", lambda self: asked.append(1))
+    monkeypatch.setattr(Service, "check_room", lambda self, has_audio: asked.append(1))
     serve().post("/maeum/predict", headers={"content-type": "text/plain"})
     assert asked
 

@@ -1,4 +1,4 @@
-"""Where the service may listen without keys, and how a server takes leave of its listener."""
+"""Where the service listens, where it may without keys, and how a server takes leave of its listener."""
 
 import asyncio
 import socket
@@ -15,35 +15,68 @@ from app.engine.load import Model
 from app.errors import SettingsInvalid
 from app.settings import Settings
 from app.web.api import create_app
-from app.web.server import Server, check_exposure
+from app.web.server import Server, check_exposure, listen
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.1", "localhost", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.1", "localhost", "::1"])
 def test_this_machine_alone_needs_no_keys(host: str) -> None:
-    check_exposure(Settings(host=host))
+    listen(Settings(host=host, port=0)).close()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "0", "192.0.2.1", "2001:db8::1", "::ffff:0.0.0.0", "fe80::1%1"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "0"])
 def test_elsewhere_it_refuses_and_names_both_ways_out(host: str) -> None:
     with pytest.raises(SettingsInvalid, match=r"MAEUM_KEYS_FILE.* MAEUM_WITHOUT_KEYS=anyone"):
-        check_exposure(Settings(host=host))
+        listen(Settings(host=host, port=0))
+
+
+def test_the_address_that_a_name_is_bound_to_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may lead elsewhere, or nowhere, whenever it is looked up."""
+
+    def everywhere(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("0.0.0.0", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", everywhere)
+    with pytest.raises(SettingsInvalid, match=r"On service\.example other machines"):
+        listen(Settings(host="service.example", port=0))
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "fe80::1", "::ffff:192.0.2.1"])
+def test_addresses_of_other_networks_need_keys(address: str) -> None:
+    with pytest.raises(SettingsInvalid, match="MAEUM_KEYS_FILE"):
+        check_exposure(Settings(host="service.example"), address)
 
 
 @pytest.mark.parametrize("way_out", [{"keys_file": Path("keys")}, {"without_keys": "anyone"}])
 def test_either_way_out_lets_it_listen_anywhere(way_out: dict[str, Any]) -> None:
-    check_exposure(Settings(host="0.0.0.0", **way_out))
+    listen(Settings(host="0.0.0.0", port=0, **way_out)).close()
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "[::1]", "a" * 70])
-def test_a_host_that_cannot_be_resolved_is_left_to_the_bind(host: str) -> None:
-    check_exposure(Settings(host=host))
+@pytest.mark.parametrize(
+    "host", ["no-such-host.invalid", "[::1]", "a" * 70, "a..b", "a b", "\udcff", "a\0", "192.0.2.1"]
+)
+def test_a_host_where_none_can_listen_is_named(host: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"Cannot listen on .*--host"):
+        listen(Settings(host=host, port=0, without_keys="anyone"))
+
+
+def test_mapped_addresses_are_what_they_map() -> None:
+    check_exposure(Settings(), "::ffff:127.0.0.1")
+    with pytest.raises(SettingsInvalid):
+        check_exposure(Settings(), "::ffff:0.0.0.0")
 
 
 def test_anyone_may_ask_but_not_exchange_the_model() -> None:
-    check_exposure(Settings(host="127.0.0.1", admin=True, without_keys="anyone"))
-    check_exposure(Settings(host="0.0.0.0", admin=True, keys_file=Path("keys")))
+    check_exposure(Settings(admin=True, without_keys="anyone"), "127.0.0.1")
+    check_exposure(Settings(admin=True, keys_file=Path("keys")), "0.0.0.0")
     with pytest.raises(SettingsInvalid, match="maeum key NAME --admin"):
-        check_exposure(Settings(host="0.0.0.0", admin=True, without_keys="anyone"))
+        check_exposure(Settings(admin=True, without_keys="anyone"), "0.0.0.0")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the system lacks IPv4 or IPv6")
+def test_every_address_of_ipv6_takes_ipv4_too() -> None:
+    with listen(Settings(host="::", port=0, without_keys="anyone")) as listener:
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, listener.getsockname()[1]), timeout=20).close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can ignore new connections and keep those that it has")

@@ -13,7 +13,7 @@ from training.data.microphone import Waveform
 from training.data.utterance import Utterance
 from training.evaluation import crossvalidation
 from training.evaluation.answers import Answered
-from training.evaluation.calibration import fit_temperatures
+from training.evaluation.calibration import fit_calibration
 from training.evaluation.crossvalidation import RECORDED, RECORDINGS, CrossValidation, cross_validate, pooled
 from training.evaluation.measure import Measurement
 from training.metrics import ece, softmax
@@ -81,7 +81,7 @@ def test_pooled_joins_measurements_of_one_name() -> None:
 
 
 def test_a_fold_is_calibrated_by_the_others(found: CrossValidation) -> None:
-    fitted = {speaker: fit_temperatures([measurement(speaker)]).audio for speaker in SHARPNESS}
+    fitted = {speaker: fit_calibration([measurement(speaker)]).temperatures.audio for speaker in SHARPNESS}
     assert fitted == {speaker: pytest.approx(sharpness, rel=0.25) for speaker, sharpness in SHARPNESS.items()}
     truth = np.concatenate([truth_and_logits(speaker)[0] for speaker in SHARPNESS])
     raw, calibrated = (
@@ -95,9 +95,10 @@ def test_a_fold_is_calibrated_by_the_others(found: CrossValidation) -> None:
     assert figures["mean_confidence"] == pytest.approx(calibrated.max(axis=1).mean(), abs=1e-3)
     assert figures["ece"] == pytest.approx(ece(calibrated, truth), abs=2e-3)
     assert figures["ece_uncalibrated"] == pytest.approx(ece(raw, truth), abs=2e-3)
-    together = fit_temperatures([measurement(speaker) for speaker in SHARPNESS])
-    assert found.temperatures == together
-    assert fitted["ann"] < together.audio < fitted["bob"]
+    together = fit_calibration([measurement(speaker) for speaker in SHARPNESS])
+    assert found.calibration == together
+    assert found.certainty["audio"]["n"] == 2 * CLIPS
+    assert fitted["ann"] < together.temperatures.audio < fitted["bob"]
 
 
 def test_other_recordings_are_figures_of_their_own(found: CrossValidation) -> None:

@@ -15,7 +15,7 @@ from tests.support.talk import rated_talk
 from training.corpora.labels import MEAN_AROUSAL
 from training.data.utterance import Utterance
 from training.evaluation.answers import Answered, EvaluationError
-from training.evaluation.calibration import calibrate, fit_temperatures
+from training.evaluation.calibration import Calibration, calibrate, certainty, fit_calibration
 from training.evaluation.figures import by_gender, emotion_figures, order_figures, score_figures
 from training.evaluation.measure import Measurement, evaluate, has_ratings, measure, parts
 from training.export.card import card
@@ -236,10 +236,10 @@ def test_a_file_that_cannot_be_decoded_is_named(model: Model, corpus: list[Utter
         evaluate(model, [missing])
 
 
-def measured(available: Available, sureness: float, temperature: float = 1.0) -> Measurement:
+def measured(available: Available, sureness: float, temperature: float = 1.0, sharpness: float = 1.0) -> Measurement:
     """Answers of a model whose logits are `sureness` times the right ones, divided by its `temperature`."""
     random = np.random.default_rng(3)
-    logits = random.standard_normal((4000, 5))
+    logits = sharpness * random.standard_normal((4000, 5))
     emotions = [CLASSES[random.choice(5, p=p)] for p in softmax(logits)]
     answers = answered(emotions, softmax(sureness * logits, temperature))
     return Measurement("emotion", "c", available, answers, CLASSES, temperature)
@@ -247,20 +247,53 @@ def measured(available: Available, sureness: float, temperature: float = 1.0) ->
 
 def test_each_modality_is_fitted_whatever_the_temperature_of_its_answers() -> None:
     arousal = Measurement("arousal order", "c", "audio", answered(["sad", "angry"]), CLASSES, 1.0)
-    found = fit_temperatures([measured("audio", 3.0), measured("text", 0.5, 0.7), measured("both", 2.0, 4.0), arousal])
+    answers = [measured("audio", 3.0), measured("text", 0.5, 0.7), measured("both", 2.0, 4.0), arousal]
+    found = fit_calibration(answers).temperatures
     assert [found.of(available) for available in AVAILABLE] == pytest.approx([3.0, 0.5, 2.0], rel=0.1)
 
 
 def test_answers_of_several_models_are_fitted_together() -> None:
     first, second = measured("both", 2.0, 3.0), measured("both", 4.0)
-    pooled = fit_temperatures([first, second]).both
-    assert fit_temperatures([first]).both < pooled < fit_temperatures([second]).both
+    one, other, pooled = (fit_calibration(m).temperatures.both for m in ([first], [second], [first, second]))
+    assert one < pooled < other
+
+
+def test_parts_weigh_the_same_whatever_their_sizes() -> None:
+    large, small = measured("text", 2.0), replace(measured("text", 6.0), part="other")
+    few = replace(small, answered=Answered(small.answered.utterances[:400], small.answered.predictions[:400]))
+    even = fit_calibration([large, small]).temperatures.text
+    assert fit_calibration([large, few]).temperatures.text == pytest.approx(even, rel=0.1)
+    joined = replace(few, part=large.part)
+    assert fit_calibration([large, joined]).temperatures.text < 0.9 * even
+
+
+def test_answers_below_the_bound_are_wrong_at_least_as_often_as_right() -> None:
+    answers = measured("both", 1.0, sharpness=2.0)
+    calibration = fit_calibration([answers])
+    assert calibration.uncertain_below
+    bound = calibration.uncertain_below.both
+    found = certainty([answers], calibration.uncertain_below.of)["both"]
+    assert 0.05 < found["share_uncertain"] < 0.95
+    assert found["risk_uncertain"] == pytest.approx(0.5, abs=0.02)
+    probabilities = answers.answered.probabilities()
+    assert found["share_uncertain"] == pytest.approx((probabilities.max(axis=1) < bound).mean(), abs=1e-4)
+    right = probabilities.argmax(axis=1) == answers.answered.emotions(CLASSES)
+    surest = np.argsort(-probabilities.max(axis=1))[: len(right) // 2]
+    assert found["risk_at_coverage"]["0.5"] == pytest.approx(1 - right[surest].mean(), abs=1e-3)
+    assert found["risk_at_coverage"]["1.0"] == pytest.approx(1 - right.mean(), abs=1e-4)
+    assert found["ece"] < 0.03
+
+
+def test_answers_that_are_always_right_are_never_uncertain() -> None:
+    answers = Measurement("emotion", "c", "text", answered(["sad"] * 20), CLASSES, 1.0)
+    bounds = fit_calibration([answers]).uncertain_below
+    assert bounds and bounds.text == pytest.approx(1 / len(CLASSES))  # nothing is less sure than that
 
 
 def test_a_modality_without_answers_has_the_temperature_of_all_answers() -> None:
-    found = fit_temperatures([measured("audio", 3.0), measured("text", 1.0)])
+    found = fit_calibration([measured("audio", 3.0), measured("text", 1.0)]).temperatures
     assert found.text < found.both < found.audio
-    assert fit_temperatures([]) == Temperatures(audio=1, text=1, both=1)
+    assert fit_calibration([]) == Calibration(Temperatures(audio=1, text=1, both=1), None)
 
 
 def test_calibration_asks_the_validation_utterances_in_every_way(model: Model, corpus: list[Utterance]) -> None:
@@ -271,13 +304,14 @@ def test_calibration_asks_the_validation_utterances_in_every_way(model: Model, c
         neutral = [sure[item.available] for item in batch]
         return [Prediction(3.0, 3.0, (p, *[(1 - p) / 4] * 4)) for p in neutral]
 
-    found = calibrate(replace(model, runners=[predict]), corpus)
+    found = calibrate(replace(model, runners=[predict]), corpus).temperatures
     by_own_temperature = {
         available: found.of(available) / model.manifest.emotion.temperature.of(available) for available in AVAILABLE
     }
     right = {available: np.log(4 * p / (1 - p)) / np.log(2) for available, p in sure.items()}
     assert by_own_temperature == pytest.approx(right, rel=0.02)
-    assert calibrate(model, [u for u in corpus if u.split == "test"]) == Temperatures(audio=1, text=1, both=1)
+    nothing = calibrate(model, [u for u in corpus if u.split == "test"])
+    assert nothing == Calibration(Temperatures(audio=1, text=1, both=1), None)
 
 
 def test_the_card_has_the_figures_and_names_known_speakers(model: Model, corpus: list[Utterance]) -> None:

@@ -16,7 +16,7 @@ from training.config import AudioConfig, AudioEncoderConfig, BlockConfig
 from training.export.onnx import export_graph
 from training.features import HOP_LENGTH
 from training.networks.text_encoder import EncoderError
-from training.networks.whisper import LogMel, WhisperArousal, load_pretrained, whisper_config
+from training.networks.whisper import LogMel, WhisperArousal, WhisperLayers, load_pretrained, whisper_config
 
 MAX_FRAMES = 64
 LENGTHS = (1, 159, 320, 511, 512, 700, 9_000, 20_000)
@@ -54,6 +54,20 @@ def make_waves(lengths: Sequence[int]) -> list[Tensor]:
         torch.from_numpy(0.1 * np.sin(np.arange(n) * (0.02 + 0.01 * k)) + 0.02 * random.standard_normal(n)).float()
         for k, n in enumerate(lengths)
     ]
+
+
+@torch.no_grad()
+def test_the_embedding_may_be_the_mean_of_layers(encoder: Path) -> None:
+    features, frames = torch.randn(1, 80, 40), torch.tensor([40])
+
+    def embedded(layers: int, averaged: int) -> Tensor:
+        config = AudioEncoderConfig(name=str(encoder), layers=layers, averaged=averaged, **SHAPE)
+        network = WhisperLayers(config, 100).eval()
+        load_pretrained(network, config)
+        return network(features, frames)[0]
+
+    first, second = embedded(1, 1), embedded(2, 1)
+    torch.testing.assert_close(embedded(2, 2), (first + second) / 2)
 
 
 @torch.no_grad()
