@@ -4,14 +4,16 @@ Each command imports what it needs, so that `maeum --version` and `--help` answe
 """
 
 import argparse
+import errno
 import gc
 import io
 import json
+import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .store.manifest import Manifest
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 1 for a failure with a sentence on stderr, 2 for wrong usage."""
@@ -33,14 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may have characters that the terminal lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        sys.stdout.flush()
+        return code
     except MaeumError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `maeum predict ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return 1
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _silence_stdout()
+        return _fail(f"The output cannot be written: {error.strerror}.")
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -50,7 +61,7 @@ def _serve(options: argparse.Namespace) -> int:
     from .web.server import Server, listen, prepare_process
 
     settings = Settings.load(host=options.host, port=options.port, **_model_options(options))
-    prepare_process()
+    prepare_process(settings)
     failures: list[MaeumError] = []
 
     def on_loaded(outcome: "Model | MaeumError") -> None:
@@ -61,12 +72,22 @@ def _serve(options: argparse.Namespace) -> int:
             gc.freeze()  # all this stays: searching it for garbage would stop the event loop for 25 ms, again and again
             _say(_welcome(outcome, settings.host, listener.getsockname()[1]))
 
-    server = Server(create_app(settings, on_loaded=on_loaded), settings)
+    app = create_app(settings, on_loaded=on_loaded)
+    server = Server(app, settings)
     listener = listen(settings)
     logs.configure(settings.log_format, settings.log_level)
     _say(f"Loading {settings.model} ...")
-    server.run(sockets=[listener])
-    return _fail(str(failures[0])) if failures else 0
+    code = 0
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        code = 130
+    if failures:
+        code = _fail(str(failures[0]))
+    if app.state.service.loading:  # from a store that does not answer, perhaps; the thread is left behind
+        logging.shutdown()
+        os._exit(code)  # Python's own end would break off the runtime in its midst, which aborts the process
+    return code
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -246,9 +267,15 @@ def _say(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the buffer fails again at exit
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    """What is left in its buffer would fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(sentence: str, code: int = 1) -> int:
-    print(f"maeum: {sentence}", file=sys.stderr)
+    with suppress(OSError):  # stderr may be full or closed too; the exit code says as much
+        print(f"maeum: {sentence}", file=sys.stderr, flush=True)
     return code

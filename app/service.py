@@ -5,9 +5,11 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import BinaryIO
 
 from . import pipeline
@@ -17,7 +19,15 @@ from .audio.pool import Decoders
 from .engine.batcher import Batcher
 from .engine.engine import ModelInput, Prediction
 from .engine.load import Model, load_model
-from .errors import InternalError, MaeumError, NotReady, QueueFull, ReloadFailed, traceback_without_values
+from .errors import (
+    DecoderUnavailable,
+    InternalError,
+    MaeumError,
+    NotReady,
+    QueueFull,
+    ReloadFailed,
+    traceback_without_values,
+)
 from .settings import Settings
 from .store.manifest import Manifest
 from .telemetry.metrics import Metrics
@@ -26,6 +36,7 @@ from .telemetry.stopwatch import Stopwatch
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0  # how often the gauges of what waits are brought up to date
+_CHECK_S = 5.0  # how often decoders that failed are tried again
 _LOOP_TICK_S = 0.1  # how often the event loop's delay is measured
 # Of the longest wait, where all have been busy for that long: that is no burst, which would pass.
 _STANDING = 0.25
@@ -177,6 +188,7 @@ class Service:
         self._given = model
         self._serving: Serving | None = None
         self._failure: MaeumError | None = None
+        self._loader: threading.Thread | None = None
         self._reloading = asyncio.Lock()
         self._reload_waits = False
         self._tasks: set[asyncio.Task[object]] = set()
@@ -194,12 +206,18 @@ class Service:
             self._decoders.start()
         self._run(self._load(on_loaded))
         self._run(self._watch())
+        self._run(self._watch_decoders())
         self._run(self._watch_loop())
 
     @property
     def model(self) -> Model:
         """The model that answers now. Raises NotReady."""
         return self._ready().model
+
+    @property
+    def loading(self) -> bool:
+        """Whether a thread loads a model, perhaps from a store that does not answer. It outlives the service."""
+        return self._loader is not None and self._loader.is_alive()
 
     @property
     def ready(self) -> bool:
@@ -211,6 +229,8 @@ class Service:
         if self.draining:
             raise NotReady("The service is about to stop; ask another one.")
         self._ready()
+        if self._decoders.failure is not None:
+            raise NotReady("No audio can be decoded at the moment; the log says more.")
 
     def check_room(self, has_audio: bool, arriving: int = 0) -> None:
         """Raises NotReady or QueueFull where a request would be refused anyway; `has_audio`: whether it surely has.
@@ -222,7 +242,7 @@ class Service:
     def measure(self) -> None:
         """Brings the gauges up to date with what waits."""
         serving = self._serving
-        self.metrics.ready(self.ready and not self.draining)
+        self.metrics.ready(self.ready and self._decoders.failure is None and not self.draining)
         if serving is not None:
             for_decoder = self._decoders.waiting
             self.metrics.waiting(
@@ -284,13 +304,50 @@ class Service:
         outcome: Model | MaeumError
         async with self._reloading:
             try:
-                outcome = self._given or await _load(self._settings)
+                outcome = self._given or await self._loaded(self._settings)
+                failure = None if self._given else await self._check_decoders()
                 self._serve(outcome)
+                outcome = failure or outcome
             except MaeumError as error:
                 outcome = self._failure = error
                 _log.error("The model cannot be loaded: %s", error)
         if on_loaded is not None:
             on_loaded(outcome)
+
+    async def _loaded(self, settings: Settings) -> Model:
+        """The model of `settings`. Raises MaeumError.
+
+        The thread that loads it is not waited for at the end of the process, as that of a pool would be: a store that
+        does not answer may hold it for minutes.
+        """
+        outcome: Future[Model] = Future()
+
+        def load() -> None:
+            try:
+                model = load_model(settings)
+            except BaseException as error:  # noqa: BLE001 # handed on to the one who waits
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(model)
+
+        outcome.set_running_or_notify_cancel()
+        self._loader = threading.Thread(target=load, name="load", daemon=True)
+        self._loader.start()
+        try:
+            return await asyncio.wrap_future(outcome)
+        except MaeumError:
+            raise
+        except Exception as error:  # whatever it is, the model before is to be served on
+            _log.error("Loading failed.\n%s", traceback_without_values(error))
+            raise InternalError(f"Loading failed unexpectedly ({type(error).__name__}).") from error
+
+    async def _check_decoders(self) -> DecoderUnavailable | None:
+        """Why no clip can be decoded, if so."""
+        try:
+            await self._decoders.check()
+        except DecoderUnavailable:
+            return DecoderUnavailable(f"No audio can be decoded: {self._decoders.failure}.")
+        return None
 
     def _serve(self, model: Model) -> None:
         self._serving = Serving(model, self._settings, self._decoders, self.metrics.batch)
@@ -299,7 +356,7 @@ class Service:
     async def _exchange(self, model: str | None) -> Manifest:
         settings = self._settings if model is None else self._settings.model_copy(update={"model": model})
         try:
-            fresh = await _load(settings)
+            fresh = await self._loaded(settings)
         except MaeumError as error:
             self.metrics.reloaded("failed")
             raise ReloadFailed(f"{error} {ReloadFailed.sentence}") from error
@@ -326,6 +383,14 @@ class Service:
             self.measure()
             await asyncio.sleep(_TICK_S)
 
+    async def _watch_decoders(self) -> None:
+        """Tries those that failed again: while it is not ready, the service may get no clip that would."""
+        while True:
+            await asyncio.sleep(_CHECK_S)
+            if self._decoders.failure is not None:
+                with suppress(DecoderUnavailable):
+                    await self._decoders.check()
+
     async def _watch_loop(self) -> None:
         while True:
             due = time.perf_counter() + _LOOP_TICK_S
@@ -336,14 +401,3 @@ class Service:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _load(settings: Settings) -> Model:
-    """The model of `settings`, loaded in a thread. Raises MaeumError."""
-    try:
-        return await asyncio.to_thread(load_model, settings)
-    except MaeumError:
-        raise
-    except Exception as error:  # whatever it is, the model before is to be served on
-        _log.error("Loading failed.\n%s", traceback_without_values(error))
-        raise InternalError(f"Loading failed unexpectedly ({type(error).__name__}).") from error

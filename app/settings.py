@@ -20,8 +20,6 @@ Provider = Literal["cpu", "cuda"]
 Seconds = Annotated[float, Field(ge=0.001, le=3_600)]
 # No machine that serves has more memory than a terabyte, and a request is in memory.
 Bytes = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
-# Threads and processes past the number of cores make nothing faster, and each takes memory: a decoder 35 MB.
-Workers = Annotated[int, Field(ge=1, le=256)]
 
 _PREFIX = "MAEUM_"
 _SHOWN = 60  # characters of a wrong value in a message
@@ -139,8 +137,8 @@ class Settings(BaseSettings):
 
     # Capacity
 
-    decoders: Workers = 2
-    """Number of processes that decode audio."""
+    decoders: int = Field(2, ge=1, le=64)
+    """Number of processes that decode audio, 35 MB each. 64 decode thousands of utterances a second."""
 
     max_queue: int = Field(64, ge=1, le=10_000)
     """Most utterances that may wait ahead of a new one, with those being decoded; clips do not count for a transcript

@@ -4,19 +4,33 @@
 """
 
 import asyncio
+import io
+import logging
 import threading
 import time
+import wave
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from ..errors import AudioTooCostly, AudioUndecodable, DecoderUnavailable
+from ..errors import AudioError, AudioTooCostly, AudioTooLong, AudioUndecodable, DecoderUnavailable
 from ..telemetry.pace import Pace
 from .decode import Clip, Limits, check_channel
 from .process import DecoderProcess, Ended, Reason
 
+_log = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
+
+
+def _short_clip() -> bytes:
+    """A tenth of a second of silence, at a rate that has to be resampled."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as clip:
+        clip.setparams((1, 2, 8_000, 0, "NONE", ""))
+        clip.writeframes(bytes(2 * 800))
+    return file.getvalue()
 
 
 class Decoders:
@@ -48,6 +62,8 @@ class Decoders:
         self._workers: set[DecoderProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
+        self.failure: str | None = None
+        """Why the last clip found no process to decode it; None where the last one did."""
 
     @property
     def busy(self) -> int:
@@ -114,6 +130,18 @@ class Decoders:
         future.add_done_callback(self._forget)
         return await asyncio.wrap_future(future)
 
+    async def check(self) -> None:
+        """Decodes a short clip, which is not counted. Raises DecoderUnavailable, with the reason in `failure`."""
+        if self._closed:
+            raise DecoderUnavailable
+        try:
+            await asyncio.wrap_future(self._threads.submit(self._decode, _short_clip(), None))
+        except AudioTooLong:
+            pass  # the settings allow less
+        except AudioError as error:
+            self.failure = f"a clip of 0.1 s: {error}"
+            raise DecoderUnavailable from error
+
     def _forget(self, future: Future[Any]) -> None:
         self._pending.pop(future, None)
 
@@ -138,14 +166,18 @@ class Decoders:
                 try:
                     worker.wait_until_ready()
                 except Ended as ended:
-                    worker, failed_starts = self._replace(worker, ended.reason), failed_starts + 1
+                    failed_starts += 1
+                    worker, said = self._replace(worker, ended.reason)
                     if failed_starts == 2:
+                        self.failure = said
                         raise DecoderUnavailable from None
                     continue
+                self.failure = None
                 try:
                     return worker.decode(data, channel)
                 except Ended as ended:
-                    worker, crashes = self._replace(worker, ended.reason), crashes + 1
+                    crashes += 1
+                    worker, _ = self._replace(worker, ended.reason)
                     if ended.reason != "died":
                         raise AudioTooCostly from None
                     # One crash may not be this clip's fault: the system kills the largest process when memory is short.
@@ -161,6 +193,8 @@ class Decoders:
             try:
                 worker = DecoderProcess(self._limits, self._timeout_s, self._memory_bytes)
             except OSError as error:
+                self.failure = error.strerror or type(error).__name__
+                _log.error("No decoder process can be started: %s.", self.failure)
                 raise DecoderUnavailable from error
             self._workers.add(worker)
             return worker
@@ -171,11 +205,15 @@ class Decoders:
         except DecoderUnavailable:
             return None
 
-    def _replace(self, worker: DecoderProcess, reason: Reason) -> DecoderProcess | None:
-        worker.end()
+    def _replace(self, worker: DecoderProcess, reason: Reason) -> tuple[DecoderProcess | None, str]:
+        """Another process, and how the one before ended."""
+        words = worker.end()
+        said = f"a decoder process ended ({reason})" + (f": {words}" if words else "")
         with self._lock:
             self._workers.discard(worker)
             closed = self._closed
-        if self._on_restart and not closed:
-            self._on_restart(reason)
-        return self._try_start()
+        if not closed:
+            _log.warning("One is replaced: %s.", said)
+            if self._on_restart:
+                self._on_restart(reason)
+        return self._try_start(), said

@@ -35,7 +35,16 @@ _START_S = 30.0  # the imports take a fifth of a second on an idle machine
 _LATER_S = 1.0  # a process that hangs ends by its own timer; if that fails, it is killed this much later
 # Room for a sentence, and for samples added by rounding: a process under a file's control cannot ask for more.
 _SPARE_BYTES = 4096
+_PIPE_BYTES = 65_536  # more than a pipe holds
+_MAX_WORDS = 2_000  # characters
+_NOT_SAID = "Extension modules:"  # a crash lists them all
 _ERRORS = {error.code: error for error in AudioError.__subclasses__()}
+
+
+def _one_line(text: str) -> str:
+    """`text` without what could pass for other lines of a log: a file may have taken the process over."""
+    shown = ("".join(filter(str.isprintable, line)).strip() for line in text.splitlines())
+    return "; ".join(line for line in shown if line and not line.startswith(_NOT_SAID))[-_MAX_WORDS:]
 
 
 class Ended(Exception):
@@ -57,14 +66,16 @@ class DecoderProcess:
             [sys.executable, "-P", "-c", _START, root, *map(str, numbers)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             bufsize=0,
             env={name: os.environ[name] for name in _KEPT if name in os.environ} | _ONE_THREAD,
             start_new_session=True,  # no signal that is meant for the service's group
         )
-        assert self._process.stdin and self._process.stdout
-        self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
-        for file in (self._to, self._from):
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._to, self._from, self._errors = (
+            stream.fileno() for stream in (self._process.stdin, self._process.stdout, self._process.stderr)
+        )
+        for file in (self._to, self._from, self._errors):
             os.set_blocking(file, False)
         self._writable, self._readable = select.poll(), select.poll()
         self._writable.register(self._to, select.POLLOUT)
@@ -106,10 +117,16 @@ class DecoderProcess:
     def kill(self) -> None:
         self._process.kill()
 
-    def end(self) -> None:
-        """Kills the process, waits for its end and closes its pipes."""
+    def end(self) -> str:
+        """Kills the process, waits for its end and closes its pipes. Returns its last words, in one line."""
         with self._process:
             self._process.kill()
+            self._process.wait()
+            try:
+                words = os.read(self._errors, _PIPE_BYTES)
+            except BlockingIOError:
+                words = b""
+        return _one_line(words.decode(errors="replace"))
 
     def _write(self, data: bytes, deadline: float) -> None:
         rest = memoryview(data)

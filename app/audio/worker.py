@@ -4,6 +4,7 @@ It may crash, hang or run out of memory, which costs only the clip in it. It end
 side's.
 """
 
+import faulthandler
 import os
 import signal
 import struct
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import AudioError
+from ..errors import AudioError, traceback_without_values
 from .decode import Limits, decode
 
 # A request: the length of the file and the channel, then the file.
@@ -28,6 +29,9 @@ READY = b"R"
 
 # Enough for the pipes and for PyAV's libraries, which are opened one after another.
 _MAX_FILES = 32
+# A core dump would hold people's audio. Linux takes 1 for none at all, also where a program collects dumps, for which 0
+# is no limit.
+CORE_BYTES = 1
 
 
 def main() -> None:
@@ -38,10 +42,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
-    # A C library that prints must not write between the replies.
-    os.dup2(2, 1)
+    last_words = os.fdopen(os.dup(2), "w")  # of which the other side makes a line of the log
+    faulthandler.enable(last_words)
     _bound(int(memory_bytes))
+    # A C library that prints must neither write between the replies nor quote a file in the log.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        os.dup2(nowhere, output)
     sink.write(READY)
+    # An exception's message may quote it too.
+    sys.excepthook = lambda kind, error, trace: print(traceback_without_values(error), file=last_words, flush=True)
     serve(source, sink, limits, float(timeout_s))
 
 
@@ -82,12 +92,18 @@ def _write(sink: BinaryIO, data: bytes | memoryview) -> None:
 
 
 def _bound(memory_bytes: int) -> None:
-    """Limits the memory, files and core dumps of this process from now on."""
+    """Limits the memory, files and core dumps of this process from now on, within the limits that it has already."""
     import resource  # missing on Windows, where this module is imported too, for the format of the pipes
 
-    for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, _MAX_FILES)):
+    def bound(limit: int, most: int) -> None:
+        _, allowed = resource.getrlimit(limit)
+        most = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
         resource.setrlimit(limit, (most, most))
+
+    bound(resource.RLIMIT_CORE, CORE_BYTES)
+    bound(resource.RLIMIT_FSIZE, 0)
+    bound(resource.RLIMIT_NOFILE, _MAX_FILES)
     statm = Path("/proc/self/statm")
     if statm.exists():  # other systems than Linux lack the limit, or do not enforce it
         most = int(statm.read_text().split()[0]) * resource.getpagesize() + memory_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        bound(resource.RLIMIT_AS, most)

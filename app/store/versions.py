@@ -37,7 +37,10 @@ _BEGINS = {
 
 
 def list_versions(store: Path) -> list[Path]:
-    """The folder of every version in `store`, by name, the newest version first. Raises ModelNotFound without it."""
+    """The folder of every version in `store`, by name, the newest version first.
+
+    Raises ModelNotFound if `store` is no folder that can be read.
+    """
     try:
         os.scandir(store).close()
     except OSError as error:  # which glob takes for an empty folder

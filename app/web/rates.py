@@ -60,7 +60,7 @@ class RateLimits:
 
 
 def _parsed(variable: str, text: str) -> list[RateLimitItem]:
-    """The limits in `text`, none where it is empty."""
+    """The limits in `text`, each once, none where it is empty."""
     if not text.strip():
         return []
     try:
@@ -69,4 +69,4 @@ def _parsed(variable: str, text: str) -> list[RateLimitItem]:
         limits = []
     if not limits or any(limit.amount < 1 for limit in limits):
         raise SettingsInvalid(f"{variable} is {text!r}: write it as 100/second, or 10/second; 200/minute.")
-    return limits
+    return list(dict.fromkeys(limits))  # a limit that is written twice would count every request twice

@@ -19,6 +19,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from ..audio.worker import CORE_BYTES
 from ..errors import SettingsInvalid
 from ..service import Service
 from ..settings import Settings
@@ -47,10 +48,15 @@ def check_exposure(settings: Settings, address: str) -> None:
         )
 
 
-def prepare_process() -> None:
-    """Handles signals until the server does, and raises the limit on open files: a connection takes one.
+# Those of the idle service and of a few connections; and a decoder's pipes.
+_OWN_FILES, _DECODER_FILES = 48, 3
 
-    SIGTERM ends the process with 0, SIGHUP is ignored.
+
+def prepare_process(settings: Settings) -> None:
+    """Handles signals until the server does, raises the limit on open files (a connection takes one) and forbids core
+    dumps, which would hold people's audio and transcripts.
+
+    SIGTERM ends the process with 0, SIGHUP is ignored. Raises SettingsInvalid where too few files may be open.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if sys.platform != "win32":
@@ -60,6 +66,15 @@ def prepare_process() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         with suppress(OSError, ValueError):  # some systems refuse the limit that they report
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        needed = _OWN_FILES + _DECODER_FILES * settings.decoders
+        if most != resource.RLIM_INFINITY and most < needed:
+            raise SettingsInvalid(
+                f"At most {most} files may be open, and the service needs {needed} with MAEUM_DECODERS="
+                f"{settings.decoders}. Raise the limit (`ulimit -n`)."
+            )
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        most = CORE_BYTES if most == resource.RLIM_INFINITY else min(CORE_BYTES, most)
+        resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -45,16 +45,19 @@ class Running:
 
 @pytest.fixture
 def start_service(store: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Starts `maeum serve` on the tiny version with these settings, such as `drain_s`, and waits until it is ready."""
+    """Starts `maeum serve` on the tiny version with these settings, such as `drain_s`, and waits until it is ready.
+
+    `first` is run by the shell before it, such as `ulimit -n 100`.
+    """
     with ExitStack() as stack:
 
-        def start(environment: dict[str, str] | None = None, **settings: Any) -> Running:
+        def start(environment: dict[str, str] | None = None, first: str = "", **settings: Any) -> Running:
             given = {"model_store": store, "threads": 1, "decoders": 1, "port": 0, "drain_s": 0, **settings}
             variables = {f"MAEUM_{name.upper()}": str(value) for name, value in given.items()}
             log = tmp_path / f"service-{len(list(tmp_path.glob('service-*')))}.log"
             with log.open("w") as output:
                 process = subprocess.Popen(
-                    [str(MAEUM), "serve"],
+                    ["sh", "-c", f'{first}\nexec "$0" serve', str(MAEUM)],
                     cwd=tmp_path,
                     env={**os.environ, "PYTHONUNBUFFERED": "1", **variables, **(environment or {})},
                     stdout=output,

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from benchmarks.harness.steady import SteadyClients
+from tests.support.tiny_version import make_endless
 
 MAEUM = Path(sys.executable).with_name("maeum")
 Start = Callable[..., Any]
@@ -61,6 +62,49 @@ def _status(address: str) -> int:
         return httpx.get(address).status_code
     except httpx.ConnectError:
         return 0
+
+
+def test_a_limit_on_memory_bounds_decoders_too(start_service: Start, wav: bytes) -> None:
+    """They ask for more than the system allows, and take what it does."""
+    service = start_service(first="ulimit -v 1500000", decode_memory_bytes=2_000_000_000)
+    with service.client() as client:
+        assert client.post("/predict", files={"audio": wav}).status_code == 200
+
+
+def test_nothing_leaves_a_core_dump(start_service: Start, wav: bytes, tmp_path: Path) -> None:
+    """It would hold people's audio. One byte is Linux's sign for none at all."""
+    service = start_service(first="ulimit -c unlimited 2>/dev/null")
+    with service.client() as client:
+        assert client.post("/predict", files={"audio": wav}).status_code == 200
+    for pid in (service.process.pid, *service.children()):
+        assert all(limit <= 1 for limit in resource.prlimit(pid, resource.RLIMIT_CORE))
+        os.kill(pid, signal.SIGSEGV)
+    assert service.process.wait(20) == -signal.SIGSEGV
+    assert not list(tmp_path.glob("core*"))
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_it_serves_under_python_that_leaves_out_assertions(start_service: Start, wav: bytes, level: str) -> None:
+    service = start_service(environment={"PYTHONOPTIMIZE": level})
+    with service.client() as client:
+        assert client.post("/predict", files={"audio": wav, "transcript": (None, "정말")}).status_code == 200
+        assert client.post("/predict", files={"audio": b"junk"}).status_code == 415
+        assert client.get("/openapi.json").status_code == 200
+
+
+def test_sigterm_is_heard_while_the_store_does_not_answer(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = f"ftp://127.0.0.1:{silent.getsockname()[1]}/models"
+        settings = {"MAEUM_MODEL_STORE": store, "MAEUM_PORT": "0", "MAEUM_DRAIN_S": "0", "HOME": str(tmp_path)}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        with subprocess.Popen([str(MAEUM), "serve"], env={**os.environ, **settings}, **quiet) as process:
+            try:
+                with silent.accept()[0]:
+                    process.send_signal(signal.SIGTERM)
+                    said = process.communicate(timeout=20)[1]  # FTP would wait for 30 s
+                assert (process.returncode, said) == (0, b"")
+            finally:
+                process.kill()
 
 
 def test_sigterm_ends_it_in_order_where_no_file_is_left(start_service: Start) -> None:
@@ -188,6 +232,21 @@ def test_admin_reload(
         assert client.post("/admin/reload", json={"modle": "other"}).json()["code"] == "unknown_field"
         clients.wait_for(10)
     assert clients.lost == [] and {status for status, _ in clients.answers} == {200}
+
+
+def test_a_model_that_never_answers_is_not_exchanged(
+    start_service: Start, store: Path, tmp_path: Path, make_version: Callable[..., Path], wav: bytes
+) -> None:
+    growing = Path(shutil.copytree(store, tmp_path / "growing"))
+    service = start_service(model_store=growing, admin=True, warm_up_timeout_s=1)
+    make_endless(make_version(growing, version="0.2.0"))
+    with service.client() as client:
+        refused = client.post("/admin/reload", json={})
+        assert refused.json()["code"] == "reload_failed" and "did not end within 1 s" in refused.json()["detail"]
+        assert client.get("/health/ready").status_code == 200
+        assert client.post("/predict", files={"audio": wav}).json()["model"]["version"] == "0.1.0"
+    service.process.terminate()
+    assert service.process.wait(20) == 0
 
 
 def test_admin_is_off_unless_switched_on(start_service: Start) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from starlette.testclient import TestClient
 import app.service
 from app.engine.engine import ModelInput, Prediction
 from app.engine.load import Model, load_model
-from app.errors import MaeumError
+from app.errors import DecoderUnavailable, MaeumError
 from app.pipeline import predict
 from app.settings import Settings
 from app.web.api import create_app
@@ -433,6 +434,28 @@ def test_a_model_that_cannot_be_loaded_is_never_ready(store: Path, tmp_path: Pat
 
 def test_nothing_is_read_at_import_or_creation(tmp_path: Path) -> None:
     create_app(Settings(model_store=tmp_path / "absent"))
+
+
+def test_ready_only_while_a_clip_can_be_decoded(store: Path, wav: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = threading.Event()
+    outcomes: list[Model | MaeumError] = []
+
+    def on_loaded(outcome: Model | MaeumError) -> None:
+        outcomes.append(outcome)
+        loaded.set()
+
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    settings = Settings(model_store=store, threads=1, decoders=1)
+    with TestClient(create_app(settings, on_loaded=on_loaded)) as client:
+        assert loaded.wait(timeout=20)
+        assert isinstance(outcomes[0], DecoderUnavailable) and "No audio can be decoded" in str(outcomes[0])
+        _check_problem(client.get("/health/ready"), 503, "not_ready")
+        assert "maeum_ready 0.0" in client.get("/metrics").text
+        _check_problem(_predict(client, wav), 503, "decoder_unavailable")
+        assert _predict(client, transcript="하").status_code == 200
+        monkeypatch.undo()
+        _until_ready(client)
+        assert _predict(client, wav).status_code == 200
 
 
 def test_a_service_whose_queue_has_ended_is_not_ready(model: Model, settings: Settings) -> None:

@@ -233,3 +233,23 @@ def test_predict_in_a_pipe_that_closes(here: Path) -> None:
     command = f"{MAEUM} predict a.wav c.wav a.wav c.wav | true"
     ended = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["predict", "a.wav"], ["predict", "a.wav", "--json"], ["models"], ["key", "shop"]], ids=" ".join
+)
+def test_a_full_disk_is_a_sentence(here: Path, command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run([MAEUM, *command], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert run.returncode == 1
+        assert run.stderr.endswith("maeum: The output cannot be written: No space left on device.\n")
+        assert "Traceback" not in run.stderr and "Exception ignored" not in run.stderr
+        assert subprocess.run([MAEUM, *command[:1], "-absent"], stdout=full, stderr=full).returncode == 2
+        assert subprocess.run([MAEUM, "predict", "absent.wav"], stdout=full, stderr=full).returncode == 1
+
+
+def test_the_models_of_a_folder_that_is_missing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--model-store", "nowhere"]) == 1
+    assert "MAEUM_MODEL_STORE" in capsys.readouterr().err
+    (here / "empty").mkdir()
+    assert main(["models", "--model-store", "empty"]) == 0

@@ -97,6 +97,15 @@ def test_settings_that_it_does_not_start_with(
     assert message in printed and printed.count("\n") == 1
 
 
+def test_too_few_open_files_stop_the_start() -> None:
+    started = subprocess.run(
+        ["sh", "-c", 'ulimit -n 50; exec "$0" serve --port 0', str(MAEUM)], capture_output=True, text=True
+    )
+    assert started.returncode == 1
+    assert re.search(r"At most 50 files may be open, and .* needs 54 with MAEUM_DECODERS=2", started.stderr)
+    assert started.stderr.count("\n") == 1
+
+
 def test_a_request_is_one_line_one_trace_and_one_count(start_service: Start, wav: bytes) -> None:
     service = start_service({"OTEL_TRACES_EXPORTER": "console"}, log_format="json", rate_limit="3/hour")
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -105,6 +105,20 @@ emotion (float[batch, frames, 4] audio_embedding, bool[batch, frames] audio_mask
 """
 
 
+_ENDLESS = """
+<ir_version: 10, opset_import: ["": 20]>
+emotion (float[batch, frames, 4] audio_embedding, bool[batch, frames] audio_mask,
+         float[batch, tokens, 4] text_embedding, bool[batch, tokens] text_mask)
+  => (float[batch, 5] logits)
+{
+  turns = Constant <value = int64 {9223372036854775807}> ()
+  again = Constant <value = bool {1}> ()
+  logits = Loop (turns, again, audio_embedding) <body = turn (int64 number, bool go_on, float[b, f, w] given)
+    => (bool goes_on, float[b, f, w] negated) { goes_on = Identity (go_on)  negated = Neg (given) }>
+}
+"""
+
+
 def _graph(text: str, **weights: NDArray[np.float32]) -> onnx.ModelProto:
     model = onnx.parser.parse_model(text)
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
@@ -171,6 +185,15 @@ def write_version(store: Path, name: str = "starter", version: str = "0.1.0") ->
     }
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder
+
+
+def make_endless(folder: Path) -> None:
+    """Puts a loop without end in place of the int8 classifier of the version in `folder`."""
+    graph = folder / "emotion.int8.onnx"
+    onnx.save(onnx.parser.parse_model(_ENDLESS), graph)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest["graphs"]["int8"]["emotion"] = _stored(graph)
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def _stored(path: Path) -> dict[str, object]:

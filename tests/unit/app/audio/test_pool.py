@@ -318,10 +318,66 @@ def test_where_no_process_starts(wav: bytes, monkeypatch: pytest.MonkeyPatch) ->
         assert same(pool.run(wav)[0], decode(wav))
 
 
-def test_where_the_started_program_cannot_decode(wav: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+def test_where_the_started_program_cannot_decode(
+    wav: bytes, program: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    program("raise ValueError('not allowed to raise maximum limit')")
     with Pool() as pool:
         assert isinstance(pool.run(wav)[0], DecoderUnavailable)
+        assert pool.failure is not None
+        assert pool.failure.endswith("ValueError: not allowed to raise maximum limit") and pool.failure in caplog.text
+        assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes the pool start a Python program in place of its own; `worker` in it is the module."""
+
+    def replace_by(code: str) -> None:
+        script = tmp_path / "python"
+        imports = (
+            "import sys\nsys.argv[:4] = ['-c']\nsys.path.insert(0, sys.argv.pop(1))\nfrom app.audio import worker\n"
+        )
+        script.write_text(f"#!{sys.executable}\n{imports}{code}\n")
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+
+    return replace_by
+
+
+def test_the_last_words_of_a_process_reach_the_log_without_the_file(
+    program: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    program(
+        "def decode(data, *_):\n    print(data, file=sys.stderr)\n    raise ValueError(data)\n"
+        "worker.decode = decode\nworker.main()"
+    )
+    with Pool() as pool:
+        assert isinstance(pool.run(b"private words")[0], AudioUndecodable)
+        assert pool.restarts == ["died", "died"] and pool.failure is None
+    assert "ValueError" in caplog.text and "in decode" in caplog.text and "private" not in caplog.text
+
+
+def test_a_crash_in_a_library_says_where(
+    wav: bytes, program: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    program("import os\nworker.decode = lambda *_: os.abort()\nworker.main()")
+    with Pool() as pool:
+        assert isinstance(pool.run(wav)[0], AudioUndecodable)
+    assert "Fatal Python error: Aborted" in caplog.text and "worker.py" in caplog.text
+
+
+def test_the_check_decodes_a_clip(program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Pool() as pool:
+        asyncio.run(pool.check())
+        assert pool.failure is None
+    with Pool(max_duration_s=0.05) as pool:  # less than the check's clip: it is refused, which takes a decoder
+        asyncio.run(pool.check())
+    program("def decode(*_):\n    raise MemoryError\nworker.decode = decode\nworker.main()")
+    with Pool() as pool:
+        with pytest.raises(DecoderUnavailable):
+            asyncio.run(pool.check())
+        assert "exceeded its time or memory limit" in str(pool.failure)
 
 
 def test_closing_ends_all_at_once(wav: bytes) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from app.errors import InferenceFailed, ModelCorrupt, ProviderUnavailable, Runti
 from app.settings import Precision
 from app.store.manifest import Temperatures
 from app.store.versions import load_manifest
+from tests.support.tiny_version import make_endless
 
 MakeSpeech = Callable[..., NDArray[np.float32]]
 
@@ -165,23 +165,9 @@ def test_exactly_one_runtime(installed: tuple[str, ...], found: str) -> None:
         check_runtime(installed.__contains__)
 
 
-_ENDLESS = """
-<ir_version: 10, opset_import: ["": 20]>
-emotion (float[batch, frames, 4] audio_embedding, bool[batch, frames] audio_mask,
-         float[batch, tokens, 4] text_embedding, bool[batch, tokens] text_mask)
-  => (float[batch, 5] logits)
-{
-  turns = Constant <value = int64 {9223372036854775807}> ()
-  again = Constant <value = bool {1}> ()
-  logits = Loop (turns, again, audio_embedding) <body = turn (int64 number, bool go_on, float[b, f, w] given)
-    => (bool goes_on, float[b, f, w] negated) { goes_on = Identity (go_on)  negated = Neg (given) }>
-}
-"""
-
-
 def test_a_loop_without_end_is_given_up(store: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(store / "starter/0.1.0", tmp_path / "0.1.0"))
-    onnx.save(onnx.parser.parse_model(_ENDLESS), folder / "emotion.onnx")
-    endless = Engine(folder, load_manifest(store / "starter/0.1.0"), "fp32")
+    folder = Path(shutil.copytree(store / "starter/0.1.0", tmp_path / "starter/0.1.0"))
+    make_endless(folder)
+    endless = Engine(folder, load_manifest(folder), "int8")
     with pytest.raises(ModelCorrupt, match=r"did not end within 0\.5 s.* MAEUM_WARM_UP_TIMEOUT_S"):
         endless.warm_up(0.5)

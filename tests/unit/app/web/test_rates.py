@@ -115,3 +115,8 @@ def test_a_limit_that_cannot_be_read_is_named(keys_file: Path, wrong: str) -> No
 def test_a_limit_for_keys_without_keys_is_a_mistake() -> None:
     with pytest.raises(SettingsInvalid, match="MAEUM_KEYS_FILE"):
         RateLimits(Settings(rate_limit_per_key="1/second"))
+
+
+def test_a_limit_that_is_written_twice_counts_once() -> None:
+    with build(Settings(rate_limit="3/hour; 3/hour;3 per hour")) as client:
+        assert [client.get("/predict").status_code for _ in range(4)] == [200, 200, 200, 429]
