@@ -1,5 +1,4 @@
-"""spoken_ko: everyday Korean sentences with emotion and valence, many read twice. It lies beside this file, see its .md.
-"""
+"""spoken_ko: everyday Korean sentences with emotion and valence, many read twice; its .md lies beside this file."""
 
 import csv
 import sys
