@@ -39,7 +39,7 @@ _TICK_S = 1.0  # how often the gauges of what waits are brought up to date
 _CHECK_S = 5.0  # how often decoders that failed are tried again
 _LOOP_TICK_S = 0.1  # how often the event loop's delay is measured
 # Of the longest wait, where all have been busy for that long: that is no burst, which would pass.
-_STANDING = 0.25
+_STANDING = 0.5
 
 
 class Serving:

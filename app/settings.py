@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     max_wait_s: Seconds = 0.5
     """Longest expected wait for a decoder or for the model in seconds, estimated from recent clips and batches. Past it
     the answer is 429 too, so that accepted requests hardly wait longer, however slow the machine is. After
-    that long without an idle moment a quarter of it holds: a longer queue would answer nobody sooner."""
+    that long without an idle moment half of it holds: a longer queue would answer nobody sooner."""
 
     max_upload_bytes: Bytes = 500_000_000
     """Most bytes in the bodies of all requests under way together. Past it the answer is 429. A clip is in memory twice

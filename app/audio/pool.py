@@ -118,12 +118,11 @@ class Decoders:
         check_channel(channel, self._limits.max_channels)
 
         def work() -> Result:
-            started = time.perf_counter()
             begins()
-            try:
-                return use(self._decode(data, channel))
-            finally:
-                self._pace.took(time.perf_counter() - started)
+            clip, started = self._decode(data, channel)
+            result = use(clip)
+            self._pace.took(time.perf_counter() - started)
+            return result
 
         future = self._threads.submit(work)
         self._pending[future] = time.perf_counter()
@@ -156,7 +155,8 @@ class Decoders:
             worker.end()
         self._workers.clear()
 
-    def _decode(self, data: bytes, channel: int | None) -> Clip:
+    def _decode(self, data: bytes, channel: int | None) -> tuple[Clip, float]:
+        """The clip, and when its decoding began: the start of a process is no part of the pace."""
         worker = self._places.get()
         crashes = failed_starts = 0
         try:
@@ -173,8 +173,9 @@ class Decoders:
                         raise DecoderUnavailable from None
                     continue
                 self.failure = None
+                started = time.perf_counter()
                 try:
-                    return worker.decode(data, channel)
+                    return worker.decode(data, channel), started
                 except Ended as ended:
                     crashes += 1
                     worker, _ = self._replace(worker, ended.reason)

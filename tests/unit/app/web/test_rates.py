@@ -120,3 +120,19 @@ def test_a_limit_for_keys_without_keys_is_a_mistake() -> None:
 def test_a_limit_that_is_written_twice_counts_once() -> None:
     with build(Settings(rate_limit="3/hour; 3/hour;3 per hour")) as client:
         assert [client.get("/predict").status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize("jump_s", [7200, -7200, -86400, 365 * 86400])
+def test_a_clock_that_jumps_locks_nobody_out(jump_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At worst the limit begins anew."""
+
+    async def take() -> tuple[list[int], list[int]]:
+        rates, now = RateLimits(Settings(rate_limit="5/hour")), 500_000 * 3600 + 60.0
+        monkeypatch.setattr(time, "time", lambda: now)
+        before = [await rates.take(None) for _ in range(6)]
+        monkeypatch.setattr(time, "time", lambda: now + jump_s)
+        return before, [await rates.take(None) for _ in range(6)]
+
+    before, after = anyio.run(take)
+    for waits in (before, after):
+        assert waits[:5] == [0] * 5 and 1 <= waits[5] <= 2 * 3600
