@@ -166,7 +166,7 @@ class Decoders:
                 try:
                     worker.wait_until_ready()
                 except Ended as ended:
-                    failed_starts += 1
+                    failed_starts += not worker.ready  # else it died while it was idle
                     worker, said = self._replace(worker, ended.reason)
                     if failed_starts == 2:
                         self.failure = said

@@ -80,15 +80,16 @@ class DecoderProcess:
         self._writable, self._readable = select.poll(), select.poll()
         self._writable.register(self._to, select.POLLOUT)
         self._readable.register(self._from, select.POLLIN)
-        self._ready = False
+        self.ready = False
+        """Whether it has ever been ready."""
 
     def wait_until_ready(self) -> None:
         """Raises Ended where the process has ended, or is not ready in time."""
         if self._process.poll() is not None:
             raise Ended("died")
-        if not self._ready:
+        if not self.ready:
             self._read(len(READY), time.monotonic() + _START_S)
-            self._ready = True
+            self.ready = True
 
     def decode(self, data: bytes, channel: int | None) -> Clip:
         """Raises AudioError, Ended."""

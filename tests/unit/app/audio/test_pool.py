@@ -177,6 +177,22 @@ def test_a_process_killed_before_it_was_ready_costs_nothing(wav: bytes) -> None:
         assert pool.restarts == ["died"]
 
 
+def test_a_process_killed_while_idle_and_the_next_at_its_start_cost_nothing(wav: bytes) -> None:
+    async def main(pool: Pool) -> Clip:
+        await pool.decode(wav)
+        (idle,) = children()
+        os.kill(idle, signal.SIGKILL)
+        decoding = asyncio.create_task(pool.decode(wav))
+        while not (found := children()) or found == [idle]:
+            await asyncio.sleep(0.001)
+        os.kill(found[0], signal.SIGKILL)
+        return await decoding
+
+    with Pool() as pool:
+        assert same(asyncio.run(main(pool)), decode(wav))
+        assert pool.restarts == ["died"] * 2 and pool.failure is None
+
+
 def received_bytes(pid: int) -> int:
     """Bytes that a process has read since it started, its own program included; 0 if it has just ended."""
     with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
