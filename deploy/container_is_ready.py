@@ -4,8 +4,8 @@ import http.client
 import os
 import sys
 
-# http.client ignores proxy variables.
-connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["MAEUM_PORT"]), timeout=4)
+# http.client ignores proxy variables. localhost is IPv4, and IPv6 where MAEUM_HOST has only that.
+connection = http.client.HTTPConnection("localhost", int(os.environ["MAEUM_PORT"]), timeout=4)
 try:
     connection.request("GET", "/health/ready")
     sys.exit(connection.getresponse().status != 200)
