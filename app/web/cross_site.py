@@ -11,7 +11,6 @@ import socket
 from collections.abc import Collection
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import HostNotAllowed, MaeumError, OriginNotAllowed, SettingsInvalid
@@ -21,6 +20,8 @@ from .browsers import allowed_origins
 from .problems import problem_response
 from .state import request_state
 
+_READ = frozenset({b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"})
+_PORT = re.compile(r":[0-9]*$")
 # A name, or all names under one.
 _NAME = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 # Nobody can have a public DNS name under these (RFC 6761, and ICANN's resolution 2024.07.29.06).
@@ -61,8 +62,8 @@ class CrossSiteMiddleware:
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> MaeumError | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host", "").lower()
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
+        host = headers.get(b"host", "").lower()
         local = scope.get("server")
         asks = self._ask or (self._ask_on_loopback and local is not None and is_loopback(local[0]))
         if asks and not self._is_ours(host):
@@ -73,18 +74,18 @@ class CrossSiteMiddleware:
 
     def _is_ours(self, host: str) -> bool:
         """Whether `host` cannot be the name of another site's page: a name without a dot is in no public DNS."""
-        name = re.sub(r":[0-9]*$", "", host).removesuffix(".")
+        name = _PORT.sub("", host).removesuffix(".")
         if "." not in name or is_address(name.strip("[]")) or "*" in self._names:
             return True
         return any(name == each or (each.startswith(".") and name.endswith(each)) for each in self._names)
 
-    def _is_foreign(self, method: str, host: str, headers: Headers) -> bool:
+    def _is_foreign(self, method: str, host: str, headers: dict[bytes, str]) -> bool:
         """Whether a page of another origin sends the request, and it is not only a link that is followed."""
-        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
         if "*" in self._origins or origin in self._origins or site in ("same-origin", "none"):
             return False
         if site is not None:
-            return method not in ("GET", "HEAD") or headers.get("sec-fetch-mode") != "navigate"
+            return method not in ("GET", "HEAD") or headers.get(b"sec-fetch-mode") != "navigate"
         # Older browsers, and addresses without TLS that are not this machine's: there an origin comes with every POST.
         return method not in ("GET", "HEAD") and origin is not None and origin.partition("://")[2] != host
 

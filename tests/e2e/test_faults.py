@@ -211,7 +211,7 @@ def test_a_new_version_is_served_without_a_failed_request(
         clients.wait_for(20)
     assert clients.lost == [] and set(clients.answers) == {(200, "0.1.0"), (200, "0.2.0")}
     first_new = clients.answers.index((200, "0.2.0"))
-    assert (200, "0.1.0") not in clients.answers[first_new + 4 :]  # each client had one under way
+    assert clients.answers[first_new:].count((200, "0.1.0")) < 4  # each other client had one under way
     assert "starter/0.2.0 is served now" in service.log.read_text()
 
 
